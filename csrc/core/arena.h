@@ -1,0 +1,45 @@
+// Scratch memory of one session: planned first, allocated once, nothing while running.
+//   Arena arena;  auto a = arena.plan<float>(n); ...; arena.commit();  float* p = arena.get(a);
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace covfast {
+
+constexpr size_t kAlignment = 64;  // a cache line, and the widest vector register
+
+template <class T>
+struct Slot {
+    size_t offset = 0;
+    size_t count = 0;
+};
+
+class Arena {
+public:
+    Arena() = default;
+    ~Arena();
+    Arena(Arena&& other) noexcept;
+    Arena& operator=(Arena&& other) noexcept;
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
+    // Reserves room for `count` items. Before commit() only.
+    template <class T>
+    Slot<T> plan(size_t count) {
+        return {reserve(count, sizeof(T)), count};
+    }
+    // Allocates what was planned. Throws MEMORY_LIMIT if the system refuses.
+    void commit();
+    template <class T>
+    T* get(Slot<T> slot) const {
+        return reinterpret_cast<T*>(base_ + slot.offset);
+    }
+    size_t bytes() const { return planned_; }
+
+private:
+    size_t reserve(size_t count, size_t item_bytes);
+    std::byte* base_ = nullptr;
+    size_t planned_ = 0;
+};
+
+}  // namespace covfast

@@ -1,0 +1,27 @@
+// One thread pool per process. Work is cut into fixed blocks of `grain` items whatever the number of threads, so that a
+// reduction which combines its blocks in order gives the same bits for any number of threads.
+#pragma once
+#include <cstdint>
+#include <type_traits>
+
+#include "core/range.h"
+
+namespace covfast {
+
+// CPUs that this process may use: affinity mask, cgroup quota, COVFAST_NUM_THREADS. At least 1.
+int hardware_threads();
+
+// Calls fn(params, begin, end) for every block of [0, n); the calling thread takes part and returns when all are done.
+// threads <= 0 means hardware_threads(). Called from inside a block, it runs on that thread alone. An exception thrown by
+// a block stops the blocks not yet begun and is rethrown here. Safe after fork: the child starts a pool of its own.
+void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads);
+
+// The same for a callable body(begin, end); not for code compiled per instruction set.
+template <class Body>
+void parallel_for(int64_t n, int64_t grain, int threads, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    parallel_for([](const void* p, int64_t begin, int64_t end) { (*static_cast<const Plain*>(p))(begin, end); },
+                 static_cast<const void*>(&body), n, grain, threads);
+}
+
+}  // namespace covfast

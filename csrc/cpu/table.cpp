@@ -1,0 +1,46 @@
+// The backend table of one CPU instruction set; compiled once for each, like the *_cpu.cpp files.
+#include <cstdlib>
+#include <cstring>
+
+#include "cpu/isa.h"
+#include "kernels/table.h"
+
+namespace covfast::COVFAST_ISA {
+
+void null(const NullParams&, const Exec&);
+
+namespace {
+
+#define COVFAST_NAME_OF(x) #x
+#define COVFAST_NAME(x) COVFAST_NAME_OF(x)
+
+// COVFAST_ISA_CHECK is the list of feature tests that the build gives this object; none for the baseline.
+const char* missing() {
+#ifdef COVFAST_ISA_CHECK
+    __builtin_cpu_init();
+    if (!(COVFAST_ISA_CHECK)) return "this CPU lacks " COVFAST_ISA_NEEDS;
+#endif
+    return nullptr;
+}
+
+void* allocate(size_t bytes) { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }
+void release(void* memory) { std::free(memory); }
+void copy(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
+
+constexpr Backend kTable = {
+    .name = COVFAST_NAME(COVFAST_ISA),
+    .device = "cpu",
+    .needs = COVFAST_ISA_NEEDS,
+    .missing = missing,
+    .allocate = allocate,
+    .release = release,
+    .upload = copy,
+    .download = copy,
+    .null = null,
+};
+
+}  // namespace
+
+const Backend& table() { return kTable; }
+
+}  // namespace covfast::COVFAST_ISA

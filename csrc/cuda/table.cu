@@ -1,0 +1,75 @@
+// The CUDA backend table. The same source, compiled by the host compiler with the shim, is the test-only backend
+// "cuda_on_cpu".
+#include <cstdlib>
+#include <cstring>
+
+#include "cpu/isa.h"
+#include "cuda/launch.h"
+#include "kernels/table.h"
+
+namespace covfast::COVFAST_ISA {
+
+void null(const NullParams&, const Exec&);
+
+namespace {
+
+#ifdef COVFAST_CUDA_SHIM_BUILD
+
+const char* missing() { return nullptr; }
+void* allocate(size_t bytes) { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }
+void release(void* memory) { std::free(memory); }
+void upload(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
+void download(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
+constexpr const char* kName = "cuda_on_cpu";
+constexpr const char* kDevice = "cpu";
+constexpr const char* kNeeds = "a test build; runs the CUDA kernels' source on the CPU";
+
+#else
+
+const char* missing() {
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess) return cudaGetErrorString(status);
+    return count > 0 ? nullptr : "no CUDA device";
+}
+
+void* allocate(size_t bytes) {
+    void* memory = nullptr;
+    check(cudaMalloc(&memory, bytes), "allocate");
+    return memory;
+}
+
+void release(void* memory) { cudaFree(memory); }
+
+void upload(void* to, const void* from, size_t bytes, void* stream) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)), "upload");
+}
+
+void download(void* to, const void* from, size_t bytes, void* stream) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)), "download");
+    check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "download");
+}
+
+constexpr const char* kName = "cuda";
+constexpr const char* kDevice = "cuda";
+constexpr const char* kNeeds = "an NVIDIA GPU of compute capability 8.0 or newer and its driver";
+
+#endif
+
+constexpr Backend kTable = {
+    .name = kName,
+    .device = kDevice,
+    .needs = kNeeds,
+    .missing = missing,
+    .allocate = allocate,
+    .release = release,
+    .upload = upload,
+    .download = download,
+    .null = null,
+};
+
+}  // namespace
+
+const Backend& table() { return kTable; }
+
+}  // namespace covfast::COVFAST_ISA

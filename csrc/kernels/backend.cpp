@@ -1,0 +1,96 @@
+#include "kernels/backend.h"
+
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace covfast {
+
+// Each table.cpp defines one of these.
+#define COVFAST_TABLE(isa) \
+    namespace isa { const Backend& table(); }
+COVFAST_TABLE(baseline)
+#ifdef COVFAST_X86
+COVFAST_TABLE(avx2)
+COVFAST_TABLE(avx512)
+COVFAST_TABLE(avx512_bf16)
+#endif
+#ifdef COVFAST_CUDA
+COVFAST_TABLE(cuda)
+#endif
+#ifdef COVFAST_CUDA_SHIM
+COVFAST_TABLE(cuda_on_cpu)
+#endif
+
+namespace {
+
+thread_local const char* last_backend_name = "";
+
+std::string names() {
+    std::string text;
+    for (const Backend* backend : backends()) text += (text.empty() ? "" : ", ") + std::string(backend->name);
+    return text;
+}
+
+// "cuda:1" -> "cuda". Only device 0 exists until several are told apart; the number is checked by the CUDA table.
+std::string kind_of(const std::string& device) {
+    if (device == "auto" || device == "cpu" || device == "cuda") return device;
+    const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() > 5 && device.size() < 9 &&
+                          device.find_first_not_of("0123456789", 5) == std::string::npos;
+    COVFAST_REQUIRE(numbered, DEVICE, "device: got '", device, "', expected 'auto', 'cpu', 'cuda' or 'cuda:N'");
+    return "cuda";
+}
+
+}  // namespace
+
+const std::vector<const Backend*>& backends() {
+    static const std::vector<const Backend*> list = {
+#ifdef COVFAST_CUDA
+        &cuda::table(),
+#endif
+#ifdef COVFAST_X86
+        &avx512_bf16::table(), &avx512::table(), &avx2::table(),
+#endif
+        &baseline::table(),
+#ifdef COVFAST_CUDA_SHIM
+        &cuda_on_cpu::table(),
+#endif
+    };
+    return list;
+}
+
+const Backend& choose_backend(const std::string& device) {
+    const std::string kind = kind_of(device);
+    if (const char* forced = std::getenv("COVFAST_BACKEND"); forced != nullptr && *forced != '\0') {
+        for (const Backend* backend : backends()) {
+            if (std::string(backend->name) != forced) continue;
+            const char* reason = backend->missing();
+            COVFAST_REQUIRE(reason == nullptr, DEVICE, "COVFAST_BACKEND: got '", forced,
+                            "', expected a backend that runs here; ", reason);
+            COVFAST_REQUIRE(kind == "auto" || kind == backend->device, DEVICE, "device: got '", device,
+                            "', expected '", backend->device, "', because COVFAST_BACKEND forces '", forced, "'");
+            return *backend;
+        }
+        fail(Code::DEVICE, "COVFAST_BACKEND: got '", forced, "', expected one of ", names());
+    }
+    std::string reasons;
+    for (const Backend* backend : backends()) {
+        if (kind != "auto" && kind != backend->device) continue;
+        const char* reason = backend->missing();
+        if (reason == nullptr) return *backend;
+        reasons += std::string("; ") + backend->name + ": " + reason;
+    }
+    fail(Code::DEVICE, "device: got '", device, "', expected one that is present here",
+         reasons.empty() ? "; covfast was built without CUDA" : reasons.c_str());
+}
+
+const char* last_backend() { return last_backend_name; }
+
+void note_backend(const Backend& backend) { last_backend_name = backend.name; }
+
+void fail_no_twin(const Backend& backend, const char* op) {
+    fail(Code::UNAVAILABLE, "backend: got '", backend.name, "', expected one that has the op '", op,
+         "'; use device=\"cpu\"");
+}
+
+}  // namespace covfast

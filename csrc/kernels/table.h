@@ -1,0 +1,35 @@
+// The backend table: memory, copies and one function pointer per op. CPU instruction sets and CUDA are peers.
+// Plain structs only: the files compiled per instruction set include this.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "core/range.h"
+
+namespace covfast {
+
+struct NullParams;
+
+// How an op is to run. CPU entries cut their work with parallel_for and return when it is done; CUDA entries queue on
+// the stream and return at once.
+struct Exec {
+    void (*parallel_for)(RangeFn, const void* params, int64_t n, int64_t grain, int threads);
+    int threads;   // <= 0: all that the process may use
+    void* stream;  // cudaStream_t, or null
+};
+
+struct Backend {
+    const char* name;            // "avx2"
+    const char* device;          // "cpu" or "cuda"
+    const char* needs;           // what it needs, for people
+    const char* (*missing)();    // null if it can run here, else the reason why not
+    void* (*allocate)(size_t bytes);
+    void (*release)(void* memory);
+    void (*upload)(void* to, const void* from, size_t bytes, void* stream);
+    void (*download)(void* to, const void* from, size_t bytes, void* stream);  // returns when done
+
+    // One pointer per op; null where this backend has no twin of it.
+    void (*null)(const NullParams&, const Exec&);
+};
+
+}  // namespace covfast

@@ -1,0 +1,12 @@
+// The parts of the Python module, one register function per file.
+#pragma once
+#include <pybind11/pybind11.h>
+
+namespace covfast::python {
+
+namespace py = pybind11;
+
+void register_backend(py::module_& m);
+void register_ops(py::module_& m);
+
+}  // namespace covfast::python

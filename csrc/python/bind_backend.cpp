@@ -1,0 +1,34 @@
+#include <pybind11/stl.h>
+
+#include "core/threads.h"
+#include "kernels/backend.h"
+#include "python/bind.h"
+
+namespace covfast::python {
+namespace {
+
+py::list list_backends() {
+    py::list list;
+    for (const Backend* backend : backends()) {
+        const char* reason = backend->missing();
+        py::dict entry;
+        entry["name"] = backend->name;
+        entry["device"] = backend->device;
+        entry["needs"] = backend->needs;
+        entry["missing"] = reason == nullptr ? py::object(py::none()) : py::object(py::str(reason));
+        list.append(entry);
+    }
+    return list;
+}
+
+}  // namespace
+
+void register_backend(py::module_& m) {
+    m.def("backends", list_backends);
+    m.def("choose_backend", [](const std::string& device) { return std::string(choose_backend(device).name); },
+          py::arg("device"));
+    m.def("last_backend", [] { return std::string(last_backend()); });
+    m.def("hardware_threads", hardware_threads);
+}
+
+}  // namespace covfast::python

@@ -1,0 +1,46 @@
+// covfast._core: converts types, releases the GIL and calls. Documentation lives on the Python face, covfast/ops.py.
+#include "core/error.h"
+#include "python/bind.h"
+
+namespace covfast::python {
+namespace {
+
+const char* class_of(Code code) {
+    switch (code) {
+#define X(name, exit_code, python_class, python_base, meaning) \
+    case Code::name:                                           \
+        return #python_class;
+#include "core/errors.def"
+#undef X
+    }
+    return "CovfastError";
+}
+
+void translate(std::exception_ptr thrown) {
+    try {
+        if (thrown) std::rethrow_exception(thrown);
+    } catch (const Error& error) {
+        py::set_error(py::module_::import("covfast.errors").attr(class_of(error.code())), error.what());
+    }
+}
+
+// (name, exit code, Python class, Python base) of errors.def, for the test that compares the lists.
+py::list error_list() {
+    py::list list;
+#define X(name, exit_code, python_class, python_base, meaning) \
+    list.append(py::make_tuple(#name, exit_code, #python_class, #python_base));
+#include "core/errors.def"
+#undef X
+    return list;
+}
+
+}  // namespace
+}  // namespace covfast::python
+
+PYBIND11_MODULE(_core, m) {
+    using namespace covfast::python;
+    py::register_exception_translator(translate);
+    m.def("error_list", error_list);
+    register_backend(m);
+    register_ops(m);
+}
