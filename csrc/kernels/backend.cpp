@@ -86,6 +86,8 @@ const Backend& choose_backend(const std::string& device) {
 
 const char* last_backend() { return last_backend_name; }
 
+void forget_last_backend() { last_backend_name = ""; }
+
 void note_backend(const Backend& backend) { last_backend_name = backend.name; }
 
 void fail_no_twin(const Backend& backend, const char* op) {

@@ -25,6 +25,7 @@ struct Context {
 
 // Name of the backend whose op ran last on this thread ("" if none): lets a test prove that the forced one ran.
 const char* last_backend();
+void forget_last_backend();
 
 [[noreturn]] void fail_no_twin(const Backend& backend, const char* op);
 void note_backend(const Backend& backend);

@@ -28,6 +28,7 @@ void register_backend(py::module_& m) {
     m.def("choose_backend", [](const std::string& device) { return std::string(choose_backend(device).name); },
           py::arg("device"));
     m.def("last_backend", [] { return std::string(last_backend()); });
+    m.def("forget_last_backend", forget_last_backend);
     m.def("hardware_threads", hardware_threads);
 }
 

@@ -1,0 +1,36 @@
+"""Fixtures that every test shares: the backends of this machine, and the real data if the user has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from covfast import _core
+
+BACKENDS = {entry["name"]: entry["missing"] for entry in _core.backends()}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Name of a backend that is forced for this test; the test fails if another one, or none, ran."""
+    name = str(request.param)
+    if BACKENDS[name] is not None:
+        pytest.skip(f"backend {name}: {BACKENDS[name]}")
+    monkeypatch.setenv("COVFAST_BACKEND", name)
+    _core.forget_last_backend()
+    yield name
+    assert _core.last_backend() == name, f"backend {name} was forced, but {_core.last_backend() or 'none'} ran"
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """Folder of the real data (README, "Data for tests"); tests that need it skip when it is absent."""
+    path = os.environ.get("COVFAST_DATA")
+    if not path:
+        pytest.skip("COVFAST_DATA is not set: this test needs the real data")
+    if not Path(path).is_dir():
+        pytest.skip("COVFAST_DATA names no folder")
+    return Path(path)
