@@ -8,6 +8,8 @@
 namespace covfast::COVFAST_ISA {
 
 void null(const NullParams&, const Exec&);
+void resample_axis(const ResampleAxisParams&, const Exec&);
+void window_hu(const WindowHuParams&, const Exec&);
 
 namespace {
 
@@ -37,6 +39,8 @@ constexpr Backend kTable = {
     .upload = copy,
     .download = copy,
     .null = null,
+    .resample_axis = resample_axis,
+    .window_hu = window_hu,
 };
 
 }  // namespace

@@ -10,6 +10,8 @@
 namespace covfast::COVFAST_ISA {
 
 void null(const NullParams&, const Exec&);
+void resample_axis(const ResampleAxisParams&, const Exec&);
+void window_hu(const WindowHuParams&, const Exec&);
 
 namespace {
 
@@ -66,6 +68,8 @@ constexpr Backend kTable = {
     .upload = upload,
     .download = download,
     .null = null,
+    .resample_axis = resample_axis,
+    .window_hu = window_hu,
 };
 
 }  // namespace

@@ -9,6 +9,8 @@
 namespace covfast {
 
 struct NullParams;
+struct ResampleAxisParams;
+struct WindowHuParams;
 
 // How an op is to run. CPU entries cut their work with parallel_for and return when it is done; CUDA entries queue on
 // the stream and return at once.
@@ -30,6 +32,8 @@ struct Backend {
 
     // One pointer per op; null where this backend has no twin of it.
     void (*null)(const NullParams&, const Exec&);
+    void (*resample_axis)(const ResampleAxisParams&, const Exec&);
+    void (*window_hu)(const WindowHuParams&, const Exec&);
 };
 
 }  // namespace covfast

@@ -1,0 +1,49 @@
+// Array arguments of the binding: checked once, seen as pointer and strides, never copied.
+#pragma once
+#include <pybind11/numpy.h>
+
+#include <array>
+#include <cstdint>
+
+#include "core/error.h"
+#include "core/view.h"
+
+namespace covfast::python {
+
+namespace py = pybind11;
+
+struct HuView {
+    const void* data;
+    bool is_float;  // f32, else i16
+    std::array<int64_t, 3> size, stride;  // (D, H, W); strides in elements
+};
+
+template <class T>
+std::array<int64_t, 3> element_strides(const py::array& array) {
+    std::array<int64_t, 3> stride;
+    for (int axis = 0; axis < 3; ++axis) stride[axis] = array.strides(axis) / static_cast<int64_t>(sizeof(T));
+    return stride;
+}
+
+// A (D, H, W) volume of int16 or float32, any strides. Throws SHAPE, DTYPE.
+inline HuView hu_view(const py::array& hu) {
+    COVFAST_REQUIRE(hu.ndim() == 3, SHAPE, "hu: got ", hu.ndim(), " axes, expected 3: (D, H, W)");
+    const bool is_float = py::isinstance<py::array_t<float>>(hu), is_int = py::isinstance<py::array_t<int16_t>>(hu);
+    COVFAST_REQUIRE(is_float || is_int, DTYPE, "hu: got ", py::str(hu.dtype()).cast<std::string>(),
+                    ", expected int16 or float32");
+    return {hu.data(), is_float, {hu.shape(0), hu.shape(1), hu.shape(2)},
+            is_float ? element_strides<float>(hu) : element_strides<int16_t>(hu)};
+}
+
+// A writable (D, H, W) array of T, any strides. Throws SHAPE, DTYPE.
+template <class T>
+View3<T> output_view(py::array& array, const char* name) {
+    COVFAST_REQUIRE(array.ndim() == 3, SHAPE, name, ": got ", array.ndim(), " axes, expected 3: (D, H, W)");
+    COVFAST_REQUIRE(py::isinstance<py::array_t<T>>(array), DTYPE, name, ": got ",
+                    py::str(array.dtype()).cast<std::string>(), ", expected ",
+                    py::str(py::dtype::of<T>()).cast<std::string>());
+    return {static_cast<T*>(array.mutable_data()), {array.shape(0), array.shape(1), array.shape(2)},
+            element_strides<T>(array)};
+}
+
+}  // namespace covfast::python
