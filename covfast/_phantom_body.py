@@ -55,18 +55,20 @@ def _cage(canvas: Canvas, z: float) -> Float:
 
 def _wall(canvas: Canvas, page: Page, z: float) -> None:
     """Skin, fat and muscle of the trunk, and the raised arms beside the shoulders."""
-    a, b = np.interp(z, [0, 90, 170, 240, 285, 320], [158, 163, 166, 160, 148, 120]), np.interp(z, [0, 150, 250, 320], [121, 123, 112, 92])
+    a = float(np.interp(z, [0, 90, 170, 240, 285, 320], [158, 163, 166, 160, 148, 120]))
+    b = float(np.interp(z, [0, 150, 250, 320], [121, 123, 112, 92]))
     fat = np.interp(z, [0, 120, 320], [15, 11, 9])
-    shapes = [(0.0, 0.0, float(a), float(b), 2.4)]
+    cy = np.interp(z, [0, 200, 320], [0, 2, 22])
+    shapes = [(0.0, float(cy), a, b, 2.4)]
     if z > 232:
         grown = float(np.sqrt(ramp(z, 232, 292)))
         shapes += [(side * 142.0, -6.0, 44 * grown + 1, 50 * grown + 1, 2.0) for side in (RIGHT, LEFT)]
     for inset, hu in ((0.0, 40), (2.2, FAT), (fat, MUSCLE)):
-        for cx, cy, half_x, half_y, power in shapes:
+        for cx, middle, half_x, half_y, power in shapes:
             if min(half_x, half_y) > inset + 1:
-                page[canvas.oval(cx, cy, half_x - inset, half_y - 1.15 * inset, power) < 1] = hu
+                page[canvas.oval(cx, middle, half_x - inset, half_y - 1.15 * inset, power) < 1] = hu
     if z < 232:  # the layers of muscle between ribs and skin: fat planes
-        ring = canvas.oval(0, 0, float(a) - fat - 7, float(b) - fat - 6, 2.4)
+        ring = canvas.oval(0, float(cy), a - fat - 7, b - fat - 6, 2.4)
         page[np.abs(ring - 1) < 0.018] = -70
     if z > 246:
         for side in (RIGHT, LEFT):
@@ -77,7 +79,7 @@ def _wall(canvas: Canvas, page: Page, z: float) -> None:
 def _rib_drop(x: Float, y: Float) -> Float:
     """(H, W) float32, how far in mm a rib has come down from its vertebra: ribs slope down to the front."""
     angle = np.arctan2(np.abs(x), y)  # 0 at the back, pi at the front
-    return np.asarray(46 * (1 - np.cos(np.minimum(angle, 2.5))), np.float32)
+    return np.asarray(56 * (1 - np.cos(np.minimum(angle, 2.5))), np.float32)
 
 
 def _ribs(canvas: Canvas, page: Page, z: float, cage: Float, drop: Float) -> None:
@@ -118,6 +120,12 @@ def _mediastinum(canvas: Canvas, page: Page, z: float) -> None:
             canvas.disc(page, (22 + 24 * t, -16 + 22 * t, 9, 9), BLOOD)
     if 160 < z < 262:
         canvas.disc(page, (-25, -16, 9, 10), BLOOD)
+    if z > 250:  # neck: muscles beside the spine and in front of the apices
+        wide = float(ramp(z, 250, 300))
+        for side in (RIGHT, LEFT):
+            canvas.disc(page, (side * 44, 58, 30 * wide + 4, 22), MUSCLE)
+            canvas.disc(page, (side * 74, 18, 24 * wide + 1, 30 * wide + 1), MUSCLE - 4)
+            canvas.disc(page, (side * 44, -34, 26 * wide + 1, 10), MUSCLE - 4)
     if z > 225:
         for cx, cy, radius in ((-17, -14, 7), (-5, -20, 5), (12, -16, 5), (19, 2, 5.5), (-30, -26, 7), (26, -28, 6)):
             spread = 1 + 0.006 * (z - 225)
@@ -136,7 +144,7 @@ def _abdomen(canvas: Canvas, page: Page, z: float, inside: npt.NDArray[np.bool_]
     below = inside & (heart(x, y, z) > 1.1)
     page[below] = FAT
     page[below & (z > dome - 2)] = MUSCLE
-    liver = below & (x < 30 - 0.35 * (y + 30)) & (canvas.oval(-52, -6, 92, 84, 2.3) < 1.1)
+    liver = below & (x < 24 - 0.35 * (y + 30) + 26 * np.sin((z - 70) / 32)) & (canvas.oval(-52, -6, 92, 84, 2.3) < 1.1)
     page[liver] = ORGAN
     spleen = ((x - 92) / 34) ** 2 + ((y - 42) / 42) ** 2 + ((z - 40) / 46) ** 2 < 1
     page[below & spleen] = ORGAN - 8
@@ -195,7 +203,7 @@ def _front_bones(canvas: Canvas, page: Page, z: float) -> None:
 
 
 def _lung_tissue(canvas: Canvas, page: Page, lungs: npt.NDArray[np.uint8], z: float) -> None:
-    """Air-filled tissue, denser towards the back (gravity), with slow texture, fissures and the sheet between the lungs."""
+    """Air-filled tissue, denser towards the back (gravity), with slow texture, fissures and the sheet between lungs."""
     inside = lungs > 0
     if not inside.any():
         return

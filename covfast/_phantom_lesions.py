@@ -74,7 +74,7 @@ def paint_lesions(canvas: Canvas, plan: list[Lesion], rng: np.random.Generator) 
         weight = _weight(canvas, lesion, window, rng)
         inside = canvas.lungs[window] > 0
         weight *= inside
-        _blend(canvas, lesion, window, weight)
+        _blend(canvas, lesion, window, weight, rng)
         truth[window] |= weight > 0.5
     return truth
 
@@ -86,8 +86,8 @@ def _waves(canvas: Canvas, window: Window, rng: np.random.Generator, length_mm: 
     for _ in range(count):
         direction = rng.normal(size=3)
         kx, ky, kz = (2 * np.pi / length_mm * rng.uniform(0.6, 1.4) * direction / np.linalg.norm(direction)).tolist()
-        phase = (kx * x).astype(np.float32) + (ky * y).astype(np.float32) + (kz * z + rng.uniform(0, 6.28)).astype(np.float32)
-        total += np.sin(phase)
+        turn = np.float32(rng.uniform(0, 2 * np.pi))
+        total += np.sin(np.float32(kx) * x + np.float32(ky) * y + (np.float32(kz) * z + turn))
     return total / np.float32(np.sqrt(count / 2))
 
 
@@ -101,10 +101,10 @@ def _weight(canvas: Canvas, lesion: Lesion, window: Window, rng: np.random.Gener
     return np.asarray(np.clip((1 - rho) / softness + 0.5, 0, 1), np.float32)
 
 
-def _blend(canvas: Canvas, lesion: Lesion, window: Window, weight: Float) -> None:
-    """Put a lesion's density into the lung: vessels stay visible in ground glass, bronchi stay open in consolidation."""
+def _blend(canvas: Canvas, lesion: Lesion, window: Window, weight: Float, rng: np.random.Generator) -> None:
+    """Put a lesion's density into the lung; vessels show in ground glass, bronchi stay open in consolidation."""
     part = canvas.hu[window]
-    texture = _waves(canvas, window, np.random.default_rng(len(lesion.kind)), 11.0)
+    texture = _waves(canvas, window, rng, 11.0)
     if lesion.kind == "consolidation":
         target = lesion.hu + 10 * texture
         bronchus = np.clip((-930 - part) / np.float32(40), 0, 1)
@@ -112,18 +112,17 @@ def _blend(canvas: Canvas, lesion: Lesion, window: Window, weight: Float) -> Non
     else:
         target = lesion.hu + 35 * texture
         if lesion.kind == "crazy paving":
-            target = target + 330 * _septa(canvas, window)
+            target = target + 330 * _septa(canvas, window, rng)
         new = np.maximum(part, np.minimum(part + weight * (target + 830), np.maximum(part, 50)))
     part[...] = new.astype(np.int16)
 
 
-def _septa(canvas: Canvas, window: Window) -> Float:
+def _septa(canvas: Canvas, window: Window, rng: np.random.Generator) -> Float:
     """(d, h, w) float32 in [0, 1]: thickened septa, the thin walls of a mesh of polygons about 9 mm wide.
 
     The polygons are the cells of scattered seeds: a wall is where the two nearest seeds are equally far.
     """
     x, y, z = canvas.mesh(window)
-    rng = np.random.default_rng(1)
     low = np.array([x.min(), y.min(), z.min()])
     size = np.array([x.max(), y.max(), z.max()]) - low
     count = int(max(2, np.prod(size / 10.5)))

@@ -17,6 +17,12 @@ Window = tuple[slice, slice, slice]
 RIGHT, LEFT = -1, 1
 """Sign of x on the patient's right and left."""
 
+HILAR_RADIUS_MM = 3.6
+"""Vessels this wide count as hilum, not lung: radiologists' lung outlines leave them out."""
+
+LARGE_BRONCHUS_MM = 2.5
+"""Bronchi with this lumen radius count as airways: the trachea, main and lobar bronchi."""
+
 
 @dataclass(frozen=True)
 class Tube:
@@ -44,7 +50,7 @@ class Canvas:
         """(H, W) float32, below 1 inside the oval |(x-cx)/a|^p + |(y-cy)/b|^p = 1."""
         across = np.abs((self.x - np.float32(cx)) / np.float32(a)) ** np.float32(power)
         along = np.abs((self.y - np.float32(cy)) / np.float32(b)) ** np.float32(power)
-        return along[:, None] + across[None, :]
+        return np.asarray(along[:, None] + across[None, :], np.float32)
 
     def disc(self, page: npt.NDArray[np.int16], oval: tuple[float, float, float, float], hu: float) -> None:
         """Set the voxels of an axial page inside the small oval (cx, cy, a, b) to `hu`."""
@@ -75,7 +81,7 @@ def ramp(value: npt.ArrayLike, start: float, end: float) -> Float:
 
 
 def lung_shape(z: npt.ArrayLike, side: int) -> tuple[Float, Float, Float, Float]:
-    """Centre x, centre y and half-axes a, b in mm of a lung's outer oval at height z; the half-axes end at 0 at the apex."""
+    """Centre x, centre y, half-axes a and b in mm of a lung's outer oval at height z; a and b end at 0 at the apex."""
     height = np.asarray(z, np.float32)
     rise = ramp(height, 165, 250)
     apex = np.sqrt(np.clip(1 - (np.maximum(height - 238, 0) / (57 if side == RIGHT else 55)) ** 2, 0, 1))
@@ -88,7 +94,7 @@ def lung_shape(z: npt.ArrayLike, side: int) -> tuple[Float, Float, Float, Float]
 def dome_mm(x: npt.ArrayLike, y: npt.ArrayLike) -> Float:
     """Height z of the diaphragm at (x, y): two domes, the liver's (right) higher, with deep posterior recesses."""
     right, left = (_one_dome(np.asarray(x, np.float32), np.asarray(y, np.float32), side) for side in (RIGHT, LEFT))
-    return np.maximum(right, left)
+    return np.asarray(np.maximum(right, left), np.float32)
 
 
 def _one_dome(x: Float, y: Float, side: int) -> Float:
@@ -111,17 +117,22 @@ def heart(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, margin_mm: float
 
 def junction_mm(y: npt.ArrayLike, z: npt.ArrayLike) -> Float:
     """x of the sheet between the lungs, which leans a little so that it follows no voxel plane."""
-    return np.asarray(3 + 0.06 * (np.asarray(z, np.float32) - 190) - 0.05 * (np.asarray(y, np.float32) + 60), np.float32)
+    py, pz = np.asarray(y, np.float32), np.asarray(z, np.float32)
+    return np.asarray(3 + 0.06 * (pz - 190) - 0.05 * (py + 60), np.float32)
 
 
 def _mediastinum_half_mm(y: Float, z: Float) -> Float:
     """Half width of the mediastinum: none between the lungs behind the sternum (z 150-215), where they touch."""
-    front = 26 * np.maximum(ramp(z, 212, 245), ramp(-z, -152, -120))
-    middle = 31 - 8 * ramp(z, 190, 245)
-    return np.asarray(front + np.maximum(middle - front, 0) * ramp(y, -58, -14), np.float32)
+    front = 26 * np.maximum(ramp(z, 212, 245), ramp(-z, -152, -120)) * (0.5 + 0.5 * ramp(y, -100, -40))
+    middle = 30 - 7 * ramp(z, 190, 245)
+    waist = 9 * ramp(y, -8, 22) * ramp(-y, -64, -34)  # the lungs reach in behind the hilum, before the spine
+    back = ramp(y, -62, -8) * (1 - 0.55 * ramp(y, 55, 85))
+    return np.asarray(front + np.maximum(middle - front, 0) * back - waist, np.float32)
 
 
-def lung_side(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, side: int, inset_mm: float = 0.0) -> npt.NDArray[np.bool_]:
+def lung_side(
+    x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, side: int, inset_mm: float = 0.0
+) -> npt.NDArray[np.bool_]:
     """Bool, True inside one lung before hilar vessels and airways are cut out; arguments broadcast, in mm.
 
     Args:
@@ -137,18 +148,21 @@ def lung_side(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, side: int, i
     inside = inside & ((px - junction_mm(py, pz)) * side > _mediastinum_half_mm(py, pz) + inset_mm)
     inside &= pz > dome_mm(px, py) + inset_mm
     inside &= heart(px, py, pz, 4 + inset_mm) > 1
-    inside &= (px / (33 + inset_mm)) ** 2 + ((py - 64) / (40 + inset_mm)) ** 2 > 1
+    inside &= (px / (27 + inset_mm)) ** 2 + ((py - 66) / (40 + inset_mm)) ** 2 > 1
     # The arch and the descending aorta press into the left lung.
-    inside &= ((px - 25) / (18 + inset_mm)) ** 2 + ((py - 40) / (18 + inset_mm)) ** 2 + np.maximum(pz - 214, 0) ** 2 / 300 > 1
+    aorta = ((px - 25) / (18 + inset_mm)) ** 2 + ((py - 40) / (18 + inset_mm)) ** 2
+    inside &= aorta + np.maximum(pz - 214, 0) ** 2 / 300 > 1
     return np.asarray(inside, np.bool_)
 
 
-def tree(root: tuple[float, float, float], leaves: npt.NDArray[np.float64], tip_mm: float, power: float) -> Iterator[Tube]:
+def tree(
+    root: tuple[float, float, float], leaves: npt.NDArray[np.float64], tip_mm: float, power: float
+) -> Iterator[Tube]:
     """Tubes of a branching tree from `root` to every leaf.
 
-    A cloud of leaves is split in two at the median along its longest axis; the branch to each half ends part of the way to
-    that half's middle. A branch that feeds n leaves has radius tip * n^power, in the spirit of Murray's law (1926), where
-    the power is 1/3.
+    A cloud of leaves is split in two at the median along its longest axis; the branch to each half ends part of the way
+    to that half's middle. A branch that feeds n leaves has radius tip * n^power, in the spirit of Murray's law (1926),
+    where the power is 1/3.
     """
     pending = [(np.asarray(root, np.float64), leaves)]
     while pending:
@@ -167,7 +181,7 @@ def tree(root: tuple[float, float, float], leaves: npt.NDArray[np.float64], tip_
 
 
 def coverage(canvas: Canvas, tube: Tube, radius_mm: float, window: Window) -> Float:
-    """(d, h, w) float32 in [0, 1]: how much of each voxel of a window a tube fills, its edge softened over one voxel."""
+    """(d, h, w) float32 in [0, 1]: how much of each voxel of a window a tube fills, softened over one voxel."""
     x, y, z = canvas.mesh(window)
     start = np.asarray(tube.start, np.float32)
     step = np.asarray(tube.end, np.float32) - start
@@ -214,10 +228,3 @@ def paint_bronchus(canvas: Canvas, tube: Tube, airways: npt.NDArray[np.bool_]) -
     if tube.radius_mm >= LARGE_BRONCHUS_MM:
         canvas.lungs[window][cover > 0.5] = 0
         airways[window] |= lumen > 0.5
-
-
-HILAR_RADIUS_MM = 3.6
-"""Vessels this wide count as hilum, not lung: radiologists' lung outlines leave them out."""
-
-LARGE_BRONCHUS_MM = 2.5
-"""Bronchi with this lumen radius count as airways: the trachea, main and lobar bronchi."""

@@ -1,9 +1,9 @@
 """A synthetic chest CT with known truth, and two scans without lungs.
 
-Coordinates are LPS in mm around the middle of the scan: x to the patient's left, y to posterior, z to superior (0 at the
-lower end of the default extent). Anatomy is drawn slice by slice from ovals whose sizes are functions of z, then vessels,
-bronchi and lesions are painted in small windows, and blur and noise come last. The sizes are those of an average adult
-lying on the back with the arms up; none is taken from a patient.
+Coordinates are LPS in mm around the middle of the scan: x to the patient's left, y to posterior, z to superior (0 at
+the lower end of the default extent). Anatomy is drawn slice by slice from ovals whose sizes are functions of z, then
+vessels, bronchi and lesions are painted in small windows, and blur and noise come last. The sizes are those of an
+average adult lying on the back with the arms up; none is taken from a patient.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from covfast._phantom_shapes import (
     tree,
 )
 from covfast.errors import ShapeError, ValueRangeError, describe
-from covfast.volume import INFECTION, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation, Volume
+from covfast.volume import INFECTION, Geometry, Segmentation, Volume
 
 EXTENT_MM = (320.0, 360.0, 360.0)
 """Size of the default scan along D, H, W: from the upper abdomen to above the lungs' apices, and the whole body."""
@@ -107,7 +107,9 @@ def chest_phantom(
     )
 
 
-def water_phantom(shape: Sequence[int] = (40, 128, 128), spacing_mm: Sequence[float] | None = None, seed: int = 0) -> Volume:
+def water_phantom(
+    shape: Sequence[int] = (40, 128, 128), spacing_mm: Sequence[float] | None = None, seed: int = 0
+) -> Volume:
     """A cylinder of water (0 HU, 200 mm wide) in air: a scan without lungs. Arguments as in `chest_phantom`."""
     canvas = _canvas(shape, spacing_mm)
     canvas.hu[:, canvas.oval(0, 0, 104, 104) < 1] = 120  # the acrylic wall
@@ -116,7 +118,9 @@ def water_phantom(shape: Sequence[int] = (40, 128, 128), spacing_mm: Sequence[fl
     return Volume(canvas.hu, _geometry(canvas))
 
 
-def head_phantom(shape: Sequence[int] = (64, 160, 160), spacing_mm: Sequence[float] | None = None, seed: int = 0) -> Volume:
+def head_phantom(
+    shape: Sequence[int] = (64, 160, 160), spacing_mm: Sequence[float] | None = None, seed: int = 0
+) -> Volume:
     """A head: skull, brain, ventricles, and the air of sinuses, mastoids and pharynx, which is not lung.
 
     Arguments as in `chest_phantom`.
@@ -144,7 +148,8 @@ def _canvas(shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Canvas:
     sizes = tuple(int(n) for n in shape)
     if len(sizes) != 3 or min(sizes) < 1:
         raise ShapeError(describe("shape", tuple(shape), "(D, H, W), each at least 1"))
-    steps = tuple(extent / n for extent, n in zip(EXTENT_MM, sizes, strict=True)) if spacing_mm is None else tuple(spacing_mm)
+    whole_chest = tuple(extent / n for extent, n in zip(EXTENT_MM, sizes, strict=True))
+    steps = whole_chest if spacing_mm is None else tuple(spacing_mm)
     if len(steps) != 3 or not all(0 < step < np.inf for step in steps):
         raise ValueRangeError(describe("spacing_mm", steps, "three finite numbers > 0"))
     return Canvas((sizes[0], sizes[1], sizes[2]), (float(steps[0]), float(steps[1]), float(steps[2])), MIDDLE_Z_MM)
@@ -160,12 +165,12 @@ def _paint_trees(canvas: Canvas, rng: np.random.Generator, airways: npt.NDArray[
     bronchi = list(_AIRWAYS)
     for side in (RIGHT, LEFT):
         x, y, z = _HILUM[side]
-        arteries, veins = _scatter(rng, side, 360), _scatter(rng, side, 260)
+        arteries, veins = _scatter(rng, side, 480), _scatter(rng, side, 320)
         for root, leaves in (((x + side * 4, y - 8, z + 4), arteries), ((x, y - 14, z - 16), veins)):
             for tube in tree(root, leaves, 0.62, 0.37):
                 paint_vessel(canvas, tube, 40)
         # Bronchi run beside arteries: they feed some of the same places, a few mm away.
-        bronchi += tree(_HILUM[side], arteries[::12] + np.array([0, 3.0, 2.0]), 0.85, 0.47)
+        bronchi += tree(_HILUM[side], arteries[::16] + np.array([0, 3.0, 2.0]), 0.85, 0.47)
     for tube in sorted(bronchi, key=lambda tube: -tube.radius_mm):
         paint_bronchus(canvas, tube, airways)
     canvas.lungs[airways] = 0
