@@ -1,0 +1,60 @@
+"""The command line: parse, call the library, print results to stdout and everything else to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import covfast
+from covfast.cli import demo, importing, info, inspect, models, segment, train
+from covfast.errors import CovfastError
+
+_COMMANDS = (segment, inspect, demo, importing, train, models, info)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of the whole command line; each command's module adds its own part."""
+    parser = argparse.ArgumentParser(
+        prog="covfast",
+        description="From a chest CT to lung and infection masks, measurements and metrics. Research use only.",
+    )
+    parser.add_argument("--version", action="version", version=f"covfast {covfast.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns its exit code: 0 ok, 1 bug, 2 usage, 3 to 10 the library's errors, 130 interrupted."""
+    args = build_parser().parse_args(argv)
+    level = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)[min(3, 1 + args.verbose - args.quiet)]
+    logging.basicConfig(stream=sys.stderr, level=level, format="covfast: %(message)s")
+    try:
+        return int(args.run(args))
+    except CovfastError as error:
+        _complain(error, args.verbose)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("covfast: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of stdout has gone, as in `covfast ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        print(f"covfast: this is a bug, please report it: {type(error).__name__}: {error}", file=sys.stderr)
+        if args.verbose:
+            traceback.print_exc()
+        else:
+            print("covfast: -v shows where", file=sys.stderr)
+        return 1
+
+
+def _complain(error: CovfastError, verbose: int) -> None:
+    print(f"covfast: {type(error).__name__}: {error}", file=sys.stderr)
+    if verbose > 1:
+        traceback.print_exc()

@@ -1,0 +1,33 @@
+"""`covfast inspect PATH`: what would be used of a series, folder or model package, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from covfast.cli import options
+from covfast.models.store import SUFFIX
+
+
+def add_parser(commands: Any) -> None:
+    """Adds this command to the command line."""
+    parser = options.add_command(commands, "inspect", run, "Show what would be used of a scan or a package, and why.")
+    parser.add_argument("input", metavar="PATH", help="DICOM folder, image file or model package")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the inspection."""
+    path = Path(args.input)
+    if path.name.endswith(SUFFIX):
+        from covfast import package
+
+        print(json.dumps(package.read_metadata(path), indent=2) if args.json else package.summary(path))
+        return 0
+    from covfast.io import inspect
+
+    inspection = inspect(path)
+    print(json.dumps(inspection.to_json(), indent=2) if args.json else inspection)
+    return 0

@@ -1,0 +1,36 @@
+"""Progress on stderr: a bar on a terminal, one JSON object a line, or nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from covfast.pipeline import Progress
+
+
+@contextmanager
+def progress(kind: str) -> Iterator[Progress | None]:
+    """The callback for `--progress KIND`: "auto", "json" or "none"."""
+    if kind == "json":
+        yield _json_line
+    elif kind == "auto" and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            tasks = {}
+
+            def update(stage: str, done: int, total: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bar.add_task(stage, total=total)
+                bar.update(tasks[stage], completed=done, total=total)
+
+            yield update
+    else:
+        yield None
+
+
+def _json_line(stage: str, done: int, total: int) -> None:
+    print(json.dumps({"stage": stage, "done": done, "total": total}), file=sys.stderr, flush=True)

@@ -1,0 +1,141 @@
+"""`covfast segment IN -o OUT`: lungs and infection of one scan, or of every image of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+from covfast.cli import options
+from covfast.cli.progress import progress
+from covfast.errors import CovfastError, FormatError, NoLungsError, OutputError, describe, file_name
+from covfast.pipeline import Progress, Result, Segmenter, as_volume
+from covfast.volume import Volume
+
+log = logging.getLogger("covfast")
+
+SOME_FAILED = 8
+
+
+def add_parser(commands: Any) -> None:
+    """Adds this command to the command line."""
+    parser = options.add_command(commands, "segment", run, "Segment lungs and infection of a chest CT.")
+    parser.add_argument("input", metavar="IN", help="DICOM folder, NIfTI, NRRD or MHA file, or a folder of such files")
+    options.add_output(parser, "folder for the results; or FILE.nii.gz for the labels alone")
+    options.add_model(parser)
+    options.add_input(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segments one case, or a folder of images one after the other."""
+    batch = images_of(Path(args.input))
+    if batch and _is_file_name(args.output):
+        raise OutputError(describe("-o", file_name(args.output), "a folder for a batch of cases"))
+    segmenter = Segmenter(**options.segmenter_arguments(args))
+    log.info("model %s, backend %s", segmenter.metadata.get("name"), segmenter.backend)
+    with progress(args.progress) as report:
+        if not batch:
+            print(segment_case(segmenter, Path(args.input), Path(args.output), args, report))
+            return 0
+        return _run_batch(segmenter, batch, args, report)
+
+
+def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Namespace, report: Progress | None) -> int:
+    failed = 0
+    for case, path in batch.items():
+        try:
+            print(f"{case}: {segment_case(segmenter, path, Path(args.output) / case, args, report)}", flush=True)
+        except CovfastError as error:
+            failed += 1
+            log.error("%s: %s: %s", case, type(error).__name__, error)
+    if failed:
+        log.error("%d of %d cases failed", failed, len(batch))
+    return SOME_FAILED if failed else 0
+
+
+def images_of(path: Path) -> dict[str, Path]:
+    """Case name -> file, where `path` is a folder of single-file images; empty where it is one case.
+
+    Raises: FormatError if the folder mixes images with other files, which may be DICOM.
+    """
+    from covfast.io import image_suffix
+
+    if not path.is_dir():
+        return {}
+    files = sorted(item for item in path.iterdir() if not item.name.startswith("."))
+    images = {item.name[: -len(image_suffix(item))]: item for item in files if item.is_file() and image_suffix(item)}
+    if images and len(images) != len(files):
+        raise FormatError(
+            describe("input", f"{len(images)} images among {len(files)} entries", "a folder of images, or one DICOM case")
+        )
+    return images
+
+
+def segment_case(
+    segmenter: Segmenter, source: Path | Volume, out: Path, args: argparse.Namespace, report: Progress | None
+) -> str:
+    """Segments one case and writes what was asked for. Returns one line that sums it up."""
+    from covfast.report import save, save_no_lungs
+
+    volume = as_volume(source, on_geometry=args.on_geometry, input_window=_window(args))
+    for note in volume.notes:
+        log.warning("%s: %s", note["code"], note["message"])
+    try:
+        result = segmenter(volume, progress=report)
+    except NoLungsError as error:
+        if not _is_file_name(out):
+            save_no_lungs(
+                volume, segmenter.facts(), out, str(error), overwrite=args.overwrite, command=repeat_command(args)
+            )
+        raise
+    if _is_file_name(out):
+        _write_labels(result, out, args.overwrite)
+    else:
+        save(result, out, overwrite=args.overwrite, command=repeat_command(args))
+    return summary(result)
+
+
+def _write_labels(result: Result, out: Path, overwrite: bool) -> None:
+    from covfast.io import write
+
+    if out.exists() and not overwrite:
+        raise OutputError(describe("-o", f"{file_name(out)}, which exists", "a new file", "pass --overwrite"))
+    write(out, result.segmentation)
+
+
+def _is_file_name(path: str | Path) -> bool:
+    from covfast.io import image_suffix
+
+    return bool(image_suffix(Path(path)))
+
+
+def _window(args: argparse.Namespace) -> tuple[float, float] | None:
+    window = getattr(args, "input_window", None)
+    return None if window is None else (window[0], window[1])
+
+
+def repeat_command(args: argparse.Namespace) -> str:
+    """The command that would repeat the run, with IN and OUT for the paths, which may hold a patient's name."""
+    words = ["covfast", args.command]
+    if hasattr(args, "input"):
+        words.append("IN")
+    words += ["-o", "OUT", "--model", file_name(args.model), "--device", args.device, "--precision", args.precision]
+    for flag in ("threads", "memory_limit"):
+        value = getattr(args, flag)
+        if value is not None:
+            words += [f"--{flag.replace('_', '-')}", str(value)]
+    if getattr(args, "on_geometry", "error") != "error":
+        words += ["--on-geometry", args.on_geometry]
+    window = _window(args)
+    if window is not None:
+        words += ["--input-window", f"{window[0]:g}", f"{window[1]:g}"]
+    return shlex.join(words)
+
+
+def summary(result: Result) -> str:
+    """One line: lung volume, infection in mL and percent; what the scan cuts off is said, not counted as 0."""
+    lungs = (result.lungs > 0).sum() * result.geometry.voxel_ml
+    infection = (result.labels == 3).sum() * result.geometry.voxel_ml
+    return f"lungs {lungs:.0f} mL, infection {infection:.1f} mL ({100 * infection / lungs:.1f} % of what was scanned)"

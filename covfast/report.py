@@ -1,0 +1,152 @@
+"""What a run leaves behind: label maps, statistics, preview and `run.json`, each appearing whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covfast.errors import OutputError, describe, file_name
+from covfast.info import versions
+from covfast.volume import LABELS, Volume
+
+if TYPE_CHECKING:
+    from covfast.pipeline import Result
+
+DISCLAIMER = "Research use only. Not a medical device; not for diagnosis or treatment."
+FILES = ("labels.nii.gz", "lungs.nii.gz", "statistics.json", "preview.png", "run.json")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """JSON with an end of line; numbers that JSON does not know (NaN, infinity) are an error of ours."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
+    """Fills a folder beside `out` and moves it into place when it is complete.
+
+    Raises: OutputError if one of the files exists and `overwrite` is false, or nothing can be written there.
+    """
+    taken = [name for name in FILES if (out / name).exists()] if out.is_dir() else []
+    if (taken and not overwrite) or (out.exists() and not out.is_dir()):
+        got = f"{file_name(out)} with {', '.join(taken)}" if taken else f"a file named {file_name(out)}"
+        raise OutputError(describe("out", got, "a new or empty folder", "pass --overwrite to replace the results"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OutputError(describe("out", error.strerror, "a folder that can be written")) from error
+    try:
+        fill(partial)
+        partial.chmod(0o777 & ~_umask())
+        if out.is_dir():
+            for name in taken:  # what an earlier run left and this one does not write would contradict it
+                if not (partial / name).exists():
+                    (out / name).unlink()
+            for item in sorted(partial.iterdir()):
+                os.replace(item, out / item.name)
+        else:
+            os.rename(partial, out)
+    except OSError as error:
+        raise OutputError(describe("out", error.strerror or type(error).__name__, "a folder that can be written")) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def run_facts(volume: Volume, run: Mapping[str, Any], status: str, command: str | None) -> dict[str, Any]:
+    """The content of `run.json`: what ran, on what, for how long, and what was repaired. No names, ids or paths."""
+    from covfast.pipeline import peak_memory_mib
+
+    geometry = volume.geometry
+    return {
+        "schema_version": 1,
+        "status": status,
+        "disclaimer": DISCLAIMER,
+        "versions": versions(),
+        **run,
+        "peak_memory_mib": round(peak_memory_mib(), 1),
+        "input": {
+            **volume.scan,
+            "shape": list(geometry.shape),
+            "spacing_mm": [round(value, 6) for value in geometry.spacing_mm],
+            "orientation": geometry.orientation,
+        },
+        "notes": [dict(note) for note in volume.notes],
+        "labels": {name: value for value, name in LABELS.items()},
+        "lung_labels": {"background": 0, "left lung": 1, "right lung": 2},
+        "command": command,
+    }
+
+
+def save(result: Result, out: str | os.PathLike[str], *, overwrite: bool = False, command: str | None = None) -> Path:
+    """Writes `labels.nii.gz`, `lungs.nii.gz`, `statistics.json`, `preview.png` and `run.json`.
+
+    Args:
+        result: what `Segmenter` returned.
+        out: folder that does not hold results yet.
+        overwrite: replace results that are there.
+        command: the command that would repeat the run, for `run.json`.
+    Returns: the folder.
+    Raises: OutputError; nothing is left half-written.
+    """
+    from covfast.io import write
+    from covfast.preview import preview
+
+    def fill(folder: Path) -> None:
+        stages = dict(result.run.get("stages_ms", {}))
+        start = time.perf_counter()
+
+        def lap(stage: str) -> None:
+            nonlocal start
+            now = time.perf_counter()
+            stages[stage] = round((now - start) * 1e3, 3)
+            start = now
+
+        statistics = result.statistics()
+        write_json(folder / "statistics.json", statistics)
+        lap("statistics")
+        preview(result.volume, result.segmentation, result.lung_segmentation, statistics, folder / "preview.png")
+        lap("preview")
+        write(folder / "labels.nii.gz", result.segmentation)
+        write(folder / "lungs.nii.gz", result.lung_segmentation)
+        lap("write")
+        run = {**result.run, "stages_ms": stages}
+        facts = run_facts(result.volume, run, "ok", command)
+        facts["warnings"] = statistics["warnings"]
+        write_json(folder / "run.json", facts)
+
+    return place(Path(out), overwrite, fill)
+
+
+def save_no_lungs(
+    volume: Volume,
+    run: Mapping[str, Any],
+    out: str | os.PathLike[str],
+    message: str,
+    *,
+    overwrite: bool = False,
+    command: str | None = None,
+) -> Path:
+    """Writes `run.json` and `statistics.json` of a scan without lungs: infection is null, never 0."""
+    from covfast.statistics import no_lungs
+
+    def fill(folder: Path) -> None:
+        statistics = no_lungs(volume, message)
+        facts = run_facts(volume, run, "no_lungs", command)
+        facts["warnings"] = statistics["warnings"]
+        write_json(folder / "statistics.json", statistics)
+        write_json(folder / "run.json", facts)
+
+    return place(Path(out), overwrite, fill)
