@@ -1,0 +1,89 @@
+"""Single-file images: which format a path holds, and its voxels as a CT volume or as labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covfast.errors import FormatError, describe, file_name
+from covfast.io import metaimage, nifti, nrrd
+from covfast.io.hounsfield import Voxels, check_hounsfield, gather, padding_notes, unwindow
+from covfast.io.payload import Header, read_planes, unreadable
+from covfast.volume import LABELS, Geometry, Segmentation, Volume
+
+PARSERS = {
+    ".nii": nifti.parse, ".nii.gz": nifti.parse, ".nrrd": nrrd.parse, ".nhdr": nrrd.parse,
+    ".mha": metaimage.parse, ".mhd": metaimage.parse,
+}  # fmt: skip
+"""Suffix -> parser of the header."""
+
+_PICTURES = {b"\xff\xd8\xff": "JPEG", b"\x89PN": "PNG", b"BM": "BMP", b"GIF": "GIF", b"II*": "TIFF", b"MM\0": "TIFF"}
+
+
+def image_suffix(path: Path) -> str:
+    """The suffix of a single-file image that can be read, such as ".nii.gz", or ""."""
+    name = path.name.lower()
+    return next((suffix for suffix in sorted(PARSERS, key=len, reverse=True) if name.endswith(suffix)), "")
+
+
+def refuse_picture(path: Path) -> None:
+    """Raises: FormatError: the file is a photograph-like picture (JPEG, PNG, ...), which has no HU and no geometry."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    for magic, name in _PICTURES.items():
+        if start.startswith(magic):
+            raise unreadable(path, f"a {name} picture", "a CT volume", "one slice is read by covfast.segment_slice")
+
+
+def parse_header(path: Path) -> Header:
+    """Header of a NIfTI, NRRD or MetaImage file; FormatError where it is none of them."""
+    refuse_picture(path)
+    suffix = image_suffix(path)
+    if not suffix:
+        raise unreadable(path, "an unknown kind of file", f"DICOM or one of {', '.join(PARSERS)}")
+    try:
+        return PARSERS[suffix](path)
+    except OSError as error:
+        raise unreadable(path, "a file that cannot be opened", "a readable file") from error
+
+
+def load(path: Path) -> tuple[Header, Voxels]:
+    """Header and gathered voxels of one image file, whatever they mean."""
+    header = parse_header(path)
+    return header, gather(read_planes(header), header.shape, file_name(path))
+
+
+def read_image(path: Path, input_window: tuple[float, float] | None = None) -> Volume:
+    """CT volume of a NIfTI, NRRD or MetaImage file, on the file's own grid.
+
+    Args:
+        path: the file.
+        input_window: (lo, hi) HU that the darkest and the brightest value of an already windowed image stand for.
+    Raises: FormatError: not readable or not HU; GeometryError: a grid that no volume can have.
+    """
+    header, voxels = load(path)
+    notes: list[Any] = [*header.notes, *padding_notes(voxels.padding)]
+    if input_window is None:
+        check_hounsfield(voxels, file_name(path))
+    else:
+        voxels, note = unwindow(voxels, input_window, file_name(path))
+        notes.append(note)
+    scan = {"modality": "CT", "source": image_suffix(path).lstrip(".")}
+    return Volume(voxels.values, Geometry(header.shape, header.affine), tuple(notes), scan)
+
+
+def read_label_image(path: Path) -> Segmentation:
+    """Label map of a NIfTI, NRRD or MetaImage file: whole numbers from 0 to 255.
+
+    Raises: FormatError: not readable or not labels; GeometryError: a grid that no volume can have.
+    """
+    header, voxels = load(path)
+    if voxels.values.dtype != np.int16 or voxels.low < 0 or voxels.high > 255:
+        got = f"values from {voxels.low:g} to {voxels.high:g}"
+        raise FormatError(describe(file_name(path), got, "labels, whole numbers from 0 to 255"))
+    labels = voxels.values.astype(np.uint8)
+    present = [int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=256))]
+    names = LABELS if set(present) <= set(LABELS) else {value: f"label {value}" for value in present}
+    return Segmentation(labels, Geometry(header.shape, header.affine), dict(names))

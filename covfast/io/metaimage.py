@@ -1,0 +1,125 @@
+"""MetaImage headers (.mha, .mhd). Source: the MetaIO documentation, itk.org/Wiki/MetaIO/Documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast.errors import GeometryError, describe
+from covfast.io.payload import Header, check_shape, check_spacing, make_affine, unreadable
+from covfast.volume import Geometry
+
+MAX_HEADER_BYTES = 1 << 16
+SIZE_SLOT = "?" * 15
+"""Place in an encoded header for the number of compressed bytes, in digits: known only when they are written."""
+
+_DTYPES = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+}  # fmt: skip
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """Fields of the header and the number of bytes up to the end of ElementDataFile, which is its last line."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_HEADER_BYTES)
+    fields: dict[str, str] = {}
+    end = 0
+    for line in raw.splitlines(keepends=True):
+        end += len(line)
+        name, separator, value = line.decode("latin-1").partition("=")
+        if not separator:
+            break
+        fields[name.strip()] = value.strip()
+        if name.strip() == "ElementDataFile":
+            return fields, end
+    raise unreadable(path, "no complete MetaImage header", "fields up to ElementDataFile", "empty or truncated?")
+
+
+def _numbers(path: Path, name: str, text: str, count: int) -> list[float]:
+    try:
+        numbers = [float(number) for number in text.split()]
+    except ValueError as error:
+        raise unreadable(path, f"{name} {text!r}", "numbers") from error
+    if len(numbers) != count:
+        raise unreadable(path, f"{name} of {len(numbers)} numbers", f"{count} numbers")
+    return numbers
+
+
+def _first(fields: dict[str, str], *names: str) -> str:
+    return next((fields[name] for name in names if name in fields), "")
+
+
+def _affine(path: Path, fields: dict[str, str]) -> npt.NDArray[np.float64]:
+    spacing = np.array(_numbers(path, "spacing", _first(fields, "ElementSpacing", "ElementSize") or "1 1 1", 3))
+    check_spacing(path, spacing)
+    matrix = _first(fields, "TransformMatrix", "Orientation", "Rotation") or "1 0 0 0 1 0 0 0 1"
+    # Three numbers an axis: the rows of the text are the columns of the matrix.
+    directions = np.array(_numbers(path, "TransformMatrix", matrix, 9)).reshape(3, 3).T
+    origin = _numbers(path, "Offset", _first(fields, "Offset", "Position", "Origin") or "0 0 0", 3)
+    return make_affine(directions * spacing, origin, path)
+
+
+def parse(path: Path) -> Header:
+    """Header of a .mha file, or of a .mhd file whose voxels lie beside it.
+
+    Raises: FormatError: not MetaImage or not one 3-D volume of numbers; GeometryError: spacing or axes that no grid can have.
+    """
+    fields, end = _fields(path)
+    sizes = fields.get("DimSize", "").split()
+    if not fields.get("NDims", "").isdigit() or int(fields["NDims"]) != len(sizes) or not all(n.isdigit() for n in sizes):
+        raise unreadable(path, f"NDims {fields.get('NDims')!r} and DimSize {fields.get('DimSize')!r}", "3 sizes")
+    shape = check_shape(path, tuple(int(n) for n in sizes))
+    if len(sizes) != 3:
+        raise unreadable(path, f"{len(sizes)} axes", "3 axes")
+    if fields.get("ElementNumberOfChannels", "1") != "1" or fields.get("ElementType") not in _DTYPES:
+        got = f"{fields.get('ElementNumberOfChannels', '1')} x {fields.get('ElementType')}"
+        raise unreadable(path, got, "one number a voxel")
+    if fields.get("BinaryData", "True").lower() != "true" or fields.get("HeaderSize", "0") != "0":
+        raise unreadable(path, "text data or a header to skip", "binary data from the first byte on")
+    data = fields["ElementDataFile"]
+    if not data or data.upper().startswith("LIST") or "%" in data:
+        raise unreadable(path, "voxels spread over several files", "one data file")
+    is_local = data.upper() == "LOCAL"
+    is_big = _first(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB").lower() == "true"
+    return Header(
+        path=path,
+        data=path if is_local else path.parent / data,
+        offset=end if is_local else 0,
+        encoding="zlib" if fields.get("CompressedData", "False").lower() == "true" else "raw",
+        whole=False,
+        dtype=np.dtype((">" if is_big else "<") + _DTYPES[fields["ElementType"]]),
+        shape=shape,
+        affine=_affine(path, fields),
+    )
+
+
+def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
+    """MetaImage header for a little-endian (D, H, W) array, zlib compressed.
+
+    Raises: GeometryError: a sheared grid, which ITK refuses in this format.
+    """
+    name = {np.dtype(np.uint8): "MET_UCHAR", np.dtype(np.int16): "MET_SHORT", np.dtype(np.float32): "MET_FLOAT"}[dtype]
+    d, h, w = geometry.shape
+    spacing = geometry.spacing_mm[::-1]
+    directions = geometry.affine[:3, [2, 1, 0]] / spacing
+    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+        raise GeometryError(describe("geometry", "a sheared grid", "right angles in MetaImage", "write .nii.gz or .nrrd"))
+    lines = [
+        "ObjectType = Image",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        "CompressedData = True",
+        f"CompressedDataSize = {SIZE_SLOT}",
+        f"TransformMatrix = {' '.join(repr(float(x)) for x in directions.T.ravel())}",
+        f"Offset = {' '.join(repr(float(x)) for x in geometry.affine[:3, 3])}",
+        f"ElementSpacing = {' '.join(repr(x) for x in spacing)}",
+        f"DimSize = {w} {h} {d}",
+        f"ElementType = {name}",
+        "ElementDataFile = LOCAL",
+    ]
+    return ("\n".join(lines) + "\n").encode("ascii")

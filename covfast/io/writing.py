@@ -1,0 +1,81 @@
+"""Writing volumes and label maps: compressed, with exact geometry, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast.errors import OutputError, ValueRangeError, describe, file_name
+from covfast.io import metaimage, nifti, nrrd
+from covfast.volume import Geometry, Segmentation, Volume
+
+LEVEL = 1
+"""Deflate level. On a 512x512x248 CT level 6 takes several times as long as 1 for files a few percent smaller."""
+
+_ENCODERS: dict[str, tuple[Callable[[np.dtype[Any], Geometry], bytes], bool, int]] = {
+    # suffix: header, whether it lies inside the compressed stream, wbits of the stream (0 = not compressed)
+    ".nii.gz": (nifti.encode, True, 31),
+    ".nii": (nifti.encode, False, 0),
+    ".nrrd": (nrrd.encode, False, 31),
+    ".mha": (metaimage.encode, False, 15),
+}
+
+
+def write_image(path: Path, image: Volume | Segmentation) -> None:
+    """Writes HU (int16 or float32) or labels (uint8) on the image's own grid, by atomic rename.
+
+    Args:
+        path: ends in .nii, .nii.gz, .nrrd or .mha; its folder exists.
+        image: what to write. A sheared grid goes into NIfTI (sform alone) and NRRD.
+    Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError: not written,
+        and nothing is left behind.
+    """
+    suffix = next((s for s in sorted(_ENCODERS, key=len, reverse=True) if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise ValueRangeError(describe("path", repr(file_name(path)), f"a name that ends in {', '.join(_ENCODERS)}"))
+    array = image.labels if isinstance(image, Segmentation) else image.hu
+    encode, is_inside, wbits = _ENCODERS[suffix]
+    header = encode(array.dtype, image.geometry)
+    replace_file(path, lambda file: _write(file, header, array, is_inside, wbits))
+
+
+def replace_file(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
+    """Makes `path` hold what `fill` writes into an open file, in one step.
+
+    Raises: OutputError: not written; whatever was at `path` before is still there, and nothing else is left behind.
+    """
+    part = path.with_name(f".covfast-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            fill(file)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(describe(file_name(path), error.strerror or "an error", "a file that can be written")) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(file: IO[bytes], header: bytes, array: npt.NDArray[Any], is_inside: bool, wbits: int) -> None:
+    if not wbits:
+        file.write(header)
+        for plane in array:
+            file.write(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).data)
+        return
+    # No time stamp in the stream: equal images are equal files.
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, wbits)
+    file.write(deflate.compress(header) if is_inside else header)
+    for plane in array:
+        file.write(deflate.compress(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).data))
+    file.write(deflate.flush())
+    slot = header.find(metaimage.SIZE_SLOT.encode())
+    if slot >= 0:
+        size = file.tell() - len(header)
+        file.seek(slot)
+        file.write(b"%0*d" % (len(metaimage.SIZE_SLOT), size))
