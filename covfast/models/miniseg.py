@@ -2,9 +2,12 @@
 
 Written from the paper's facts, not from its code. The names of the modules are those of the published weight files, so
 that their state dicts (467 entries with the auxiliary heads) load as they are. In evaluation mode the forward pass is a
-plain graph of convolution, batch norm, PReLU, average pooling, sums, products, sigmoid, concatenation, channel splits and
-bilinear resizing to the size of another tensor; dropout vanishes.
+plain graph of convolution, batch norm, PReLU, average pooling, sums, products, sigmoid, concatenation, channel splits
+and bilinear resizing to the size of another tensor; dropout vanishes.
 """
+
+# torch is not followed by the type checker: its classes and functions are Any.
+# mypy: allow-subclassing-any
 
 from __future__ import annotations
 
@@ -68,7 +71,8 @@ class AttentiveBlock(nn.Module):
     """AHSP: attentive hierarchical spatial pyramid. Parameters i m + 36 m + o m + o + 3 o with m = o / 4.
 
     x = 1x1(input) has m channels, c_k = depthwise 3x3 of dilation 1, 2, 4, 8, p = 3x3 average of x:
-    d_1 = c_1 + p, d_k = d_(k-1) + c_k, a_k = sigmoid(one map from d_k), out = PReLU(BN(grouped 1x1(cat d_k + d_k a_k))).
+    d_1 = c_1 + p, d_k = d_(k-1) + c_k, a_k = sigmoid(one map from d_k),
+    out = PReLU(BN(grouped 1x1(cat(d_k + d_k a_k)))).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
@@ -138,7 +142,7 @@ class MiniSeg(nn.Module):
         super().__init__()
         if len(channels) != 4 or len(blocks) != 4 or any(c % BRANCHES for c in channels[1:]):
             raise ValueRangeError(
-                describe("channels, blocks", (tuple(channels), tuple(blocks)), "four of each, channels[1:] multiples of 4")
+                describe("channels, blocks", (tuple(channels), tuple(blocks)), "four each, channels[1:] multiples of 4")
             )
         self.aux = aux
         widths = (in_channels, *channels)

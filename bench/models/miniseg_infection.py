@@ -1,0 +1,201 @@
+"""Dice of the miniseg-infection weights on the slices that its training never saw.
+
+    python bench/models/miniseg_infection.py --data DATA --model weights/covfast_weights/miniseg-infection.covfast \
+        --out bench/results/miniseg_infection.json [--pictures FOLDER]
+
+The held-out side is drawn again from the training recipe. Three kinds of slices: "doctor" (COVID-SemiSeg, a
+radiologist's masks), "aligned" (natural contrast with the experts' masks of COVID-19-CT-Seg) and "png" (the same
+volumes, equalised).
+Where the experts' lungs are known the prediction is restricted to them, as the pipeline does with its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import covfast
+from covfast.train.data import Row, aligned_slices, doctor_slices, gather, png_slices, split_cases
+from covfast.train.recipe import read_recipe
+
+Float = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Predict = Callable[[npt.NDArray[np.uint8]], Float]
+
+
+def network(model: Path, engine: str, table: dict) -> Predict:
+    """Probability of infection, (H, W) float32, of a (H, W) uint8 slice of the recipe's window."""
+    size, mean, std = table["input"]["size"], table["input"]["mean"], table["input"]["std"]
+    if model.suffix == ".pt":
+        import torch
+
+        module = covfast.import_checkpoint(model).module.eval()
+
+        def logits(x: Float) -> Float:
+            with torch.inference_mode():
+                return module(torch.from_numpy(x)).numpy()
+    else:
+        logits = covfast.load(model, engine=engine, device="cpu")
+
+    def predict(image: npt.NDArray[np.uint8]) -> Float:
+        square = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+        x = np.broadcast_to((square / 255.0 - mean) / std, (1, 3, size, size)).astype(np.float32)
+        y = logits(np.ascontiguousarray(x))[0]
+        small = 1.0 / (1.0 + np.exp(y[0] - y[1]))
+        whole = Image.fromarray(small.astype(np.float32)).resize(image.shape[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(whole, dtype=np.float32)
+
+    return predict
+
+
+def dice(truth: Mask, mask: Mask) -> float:
+    """2 |A and B| / (|A| + |B|); NaN if both are empty."""
+    total = int(truth.sum()) + int(mask.sum())
+    return 2.0 * int((truth & mask).sum()) / total if total else float("nan")
+
+
+def threshold_dice(truth: Mask, probability: Float) -> npt.NDArray[np.float64]:
+    """Dice of one image at the 256 thresholds 1, 254/255 .. 0 of Inf-Net's evaluation.
+
+    The map is rounded to 8 bits and min-max normalised; a threshold with no true positive counts 0.
+    """
+    grey = np.rint(probability * 255.0)
+    low, high = grey.min(), grey.max()
+    level = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
+    # A mask is level >= t: bin k holds the levels first reached at threshold 1 - k / 255.
+    thresholds = 1.0 - np.arange(256) / 255.0
+    bins = np.searchsorted(-thresholds, -level.ravel() - 1e-9)
+    true = np.bincount(bins, weights=truth.ravel(), minlength=257)[:256].cumsum()
+    found = np.bincount(bins, minlength=257)[:256].cumsum()
+    return np.asarray(2.0 * true / (found + truth.sum()))
+
+
+def bootstrap(values: Sequence[float], seed: int = 0, draws: int = 10000) -> list[float]:
+    """95 % interval of the mean over resampled images."""
+    array = np.asarray(values)
+    picks = np.random.default_rng(seed).integers(0, len(array), (draws, len(array)))
+    return [float(v) for v in np.percentile(array[picks].mean(1), [2.5, 97.5])]
+
+
+def summary(rows: Sequence[Row], predict: Predict, threshold: float, pictures: Path | None) -> dict:
+    """Figures of a set of slices."""
+    dices, curves, masks, clean = [], [], [], []
+    for image, truth8, lungs8, case, kind, name in rows:
+        truth, lungs = truth8 >= 128, lungs8 >= 128
+        probability = np.where(lungs, predict(image), 0.0).astype(np.float32)
+        mask = probability >= threshold
+        truth &= lungs
+        masks.append((truth, mask))
+        if truth.any():
+            dices.append(dice(truth, mask))
+            curves.append(threshold_dice(truth, probability))
+        else:
+            clean.append(float(mask.mean()))
+        if pictures is not None:
+            picture(image, truth, mask).save(pictures / f"{kind}_{case}_{name}.png")
+    curve = np.mean(curves, axis=0)
+    both = sum(int((t & m).sum()) for t, m in masks)
+    total = sum(int(t.sum()) + int(m.sum()) for t, m in masks)
+    return {
+        "slices": len(rows),
+        "slices_infected": len(dices),
+        "dice_slice_mean": float(np.mean(dices)),
+        "dice_slice_mean_ci95": bootstrap(dices),
+        "dice_pooled": 2.0 * both / total,
+        "dice_mean_over_thresholds": float(curve.mean()),
+        "dice_max_over_thresholds": float(curve.max()),
+        "clean_slices_painted_percent_mean": 100.0 * float(np.mean(clean)) if clean else None,
+        "infected_truth_pixels": sum(int(t.sum()) for t, _ in masks),
+        "infected_found_pixels": sum(int(m.sum()) for _, m in masks),
+    }
+
+
+def picture(image: npt.NDArray[np.uint8], truth: Mask, mask: Mask) -> Image.Image:
+    """The slice with the truth outlined in green and the prediction in red."""
+    canvas = np.stack([image] * 3, -1)
+    for region, colour in ((truth, (0, 255, 0)), (mask, (255, 0, 0))):
+        inner = region.copy()
+        for axis in (0, 1):
+            for way in (1, -1):
+                inner &= np.roll(region, way, axis)
+        canvas[region & ~inner] = colour
+    return Image.fromarray(canvas)
+
+
+def held_out(data: Path, table: dict) -> Iterator[Row]:
+    """Held-out slices at their own size."""
+    rows = [*doctor_slices(data), *aligned_slices(data), *png_slices(data)]
+    split = table["split"]
+    _, outside = split_cases(gather(rows), split["held_out"], split["doctor_count"], table["seed"])
+    for index in outside:
+        yield rows[index]
+
+
+def healthy(data: Path, predict: Predict, threshold: float, table: dict) -> dict:
+    """Part of the healthy lung of elastix_lung that is painted, in percent."""
+    volume = covfast.read(data / "volumes" / "elastix_lung" / "3DCT_lung.mha")
+    lungs = covfast.read(data / "volumes" / "elastix_lung" / "3DCT_lung_baseline_mask.mha").hu > 0
+    hu = volume.hu.astype(np.float32)
+    low, high = table["input"]["window_hu"]
+    grey = (np.clip((hu - low) / (high - low), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    margin = [round(table["input"]["margin_mm"] / s) for s in volume.geometry.spacing_mm[1:]]
+    where = [np.flatnonzero(lungs.any(axis)) for axis in ((0, 2), (0, 1))]
+    box = tuple(slice(max(int(w[0]) - m, 0), int(w[-1]) + 1 + m) for w, m in zip(where, margin, strict=True))
+    painted = sum(
+        int(((predict(np.ascontiguousarray(grey[k][box])) >= threshold) & lungs[k][box]).sum())
+        for k in range(len(hu))
+        if lungs[k].any()
+    )
+    return {"volume": "elastix_lung", "painted_percent_of_lung": 100.0 * painted / int(lungs.sum())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True, help=".covfast package, or .pt state dict run by torch")
+    parser.add_argument("--engine", default="native")
+    parser.add_argument("--recipe", default="miniseg-infection")
+    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--pictures", type=Path, help="folder for overlays of restricted data; never commit them")
+    options = parser.parse_args()
+    table = read_recipe(options.recipe)
+    predict = network(options.model, options.engine, table)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    rows = list(held_out(options.data, table))
+    start = time.perf_counter()
+    result = {
+        "schema_version": 1,
+        "date": date.today().isoformat(),
+        "machine": platform.processor() or platform.machine(),
+        "model": options.model.name,
+        "engine": "torch" if options.model.suffix == ".pt" else options.engine,
+        "threshold": options.threshold,
+        "split": table["split"],
+        "seed": table["seed"],
+    }
+    for kind in ("doctor", "aligned", "png"):
+        for case in ["all", *sorted({r[3] for r in rows if r[4] == kind and kind != "doctor"})]:
+            chosen = [r for r in rows if r[4] == kind and case in ("all", r[3])]
+            pictures = options.pictures if case == "all" else None
+            result[f"{kind}/{case}"] = summary(chosen, predict, options.threshold, pictures)
+    result["healthy"] = healthy(options.data, predict, options.threshold, table)
+    result["seconds"] = time.perf_counter() - start
+    text = json.dumps(result, indent=2)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
