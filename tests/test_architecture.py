@@ -1,0 +1,115 @@
+"""Who may import whom: reads imports and includes, and fails on a breach of CONTRIBUTING's table."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "covfast"
+CSRC = ROOT / "csrc"
+
+# Part of the package -> parts it may import. A part is a file or folder directly under covfast/.
+BASE = {"errors", "volume"}
+PYTHON = {
+    "errors": set(),
+    "volume": {"errors"},
+    "package": BASE,
+    "io": BASE,
+    "metrics": {*BASE, "_core"},
+    "ops": {*BASE, "_core"},
+    "models": {*BASE, "package", "export"},
+    "engines": {*BASE, "_core", "package"},
+    "export": {*BASE, "package", "engines"},
+    "info": {*BASE, "_core", "covfast"},
+    "phantom": BASE,
+    "statistics": BASE,
+    "preview": BASE,
+    "pipeline": {*BASE, "_core", "io", "engines", "models", "ops", "package", "statistics", "report"},
+    "report": {*BASE, "io", "info", "statistics", "preview", "pipeline"},
+    "protocols": {*BASE, "pipeline", "metrics"},
+    "train": {*BASE, "models", "metrics"},
+}
+EVERYTHING = {"cli", "__init__"}  # may import all; nobody imports cli
+
+# Heavy packages are imported inside the function that needs them, in these parts at module level.
+HEAVY = {"torch", "SimpleITK", "pydicom", "PIL", "rich", "highdicom", "scipy", "matplotlib", "ray", "cupy"}
+TORCH_PARTS = {"models/miniseg.py", "models/checkpoint.py", "models/blocks.py", "engines/torch.py"}
+
+# C++ folder -> folders whose headers it may include.
+CPP = {
+    "core": {"core"},
+    "cpu": {"core", "kernels", "cpu"},
+    "cuda": {"core", "kernels", "cpu", "cuda"},
+    "kernels": {"core", "kernels", "cpu", "cuda"},
+    "engine": {"core", "kernels", "engine"},
+    "capi": {"core", "kernels", "engine", "capi"},
+    "python": {"core", "kernels", "engine", "python"},
+}
+PER_ISA_STD = {"cstdint", "cstddef", "cstring", "cstdlib", "cmath", "immintrin.h"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """(module, at module level) of every import of a file; `if TYPE_CHECKING:` does not run and does not count."""
+    found: list[tuple[str, bool]] = []
+
+    def walk(node: ast.AST, top: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, top) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                assert child.level == 0, f"{path}: relative import"
+                deep = [f"covfast.{a.name}" if child.module == "covfast" else child.module for a in child.names]
+                found.extend((module, top) for module in deep)
+            walk(child, top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+    walk(ast.parse(path.read_text(encoding="utf-8")), True)
+    return found
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_python_imports_follow_the_table(path: Path) -> None:
+    part = part_of(path).lstrip("_").split("_")[0] if part_of(path).startswith("_phantom") else part_of(path)
+    for module, at_top in imports(path):
+        top, _, rest = module.partition(".")
+        if top == "covfast" and part not in EVERYTHING:
+            target = (rest.split(".")[0] or "covfast").removeprefix("_phantom") or "phantom"
+            target = "phantom" if rest.startswith("_phantom") else target
+            allowed = PYTHON[part] | {part}
+            assert target in allowed, f"{path.name} imports {module}; {part} may import {sorted(allowed)}"
+        if top in HEAVY and at_top:
+            inside = str(path.relative_to(PACKAGE))
+            assert top == "torch" and (inside in TORCH_PARTS or part == "train"), f"{path.name}: {top} at module level"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp", ".cu")), ids=lambda p: str(p.relative_to(CSRC))
+)
+def test_cpp_includes_follow_the_table(path: Path) -> None:
+    folder = path.relative_to(CSRC).parts[0]
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r'#include "([^"]+)"', text):
+        if name == "errors.def":
+            continue
+        assert "/" in name, f"{path.name}: include {name} by its path under csrc/"
+        assert name.split("/")[0] in CPP[folder], f"{path.name} includes {name}"
+        assert not name.startswith("cuda/") or path.suffix == ".cu" or folder == "cuda"
+    for name in re.findall(r"#include <([^>]+)>", text):
+        foreign = name.startswith(("pybind11", "Python.h", "torch", "NvInfer"))
+        assert not foreign or folder == "python", f"{path.name} includes <{name}>"
+        assert not name.startswith("cuda") or folder == "cuda", f"{path.name} includes <{name}>"
+        if path.name.endswith(("_cpu.cpp", "_body.h")) or folder == "cpu":
+            assert name in PER_ISA_STD, f"{path.name} is compiled per instruction set and includes <{name}>"
