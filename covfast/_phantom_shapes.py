@@ -103,7 +103,7 @@ def _one_dome(x: Float, y: Float, side: int) -> Float:
     across = np.where(out > 0, out / 66, out / (125 if side == RIGHT else 75))
     along = np.where(back > 0, back / 78, back / 108)
     peak = 114 if side == RIGHT else 98
-    return np.maximum(peak - 70 * (across**2 + along**2), np.float32(22))
+    return np.asarray(np.maximum(peak - 70 * (across**2 + along**2), 22), np.float32)
 
 
 def heart(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, margin_mm: float = 0.0) -> Float:
