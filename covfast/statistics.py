@@ -250,7 +250,7 @@ def _lesions(
         lung = lungs[box]
         infected = (labels[box] == INFECTION) & ((lung == LEFT_LUNG) | (lung == RIGHT_LUNG))
         pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(infected.view(np.uint8)), True)
-        sizes_ml = np.bincount(SimpleITK.GetArrayViewFromImage(pieces)[infected])[1:] * voxel_ml
+        sizes_ml = np.asarray(np.bincount(SimpleITK.GetArrayViewFromImage(pieces)[infected])[1:] * voxel_ml, np.float64)
         sizes_ml = sizes_ml[sizes_ml >= MIN_LESION_ML]
     return {
         "lesion_count": len(sizes_ml),
