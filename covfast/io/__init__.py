@@ -13,12 +13,27 @@ from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
 from covfast.io.images import image_suffix, read_image, read_label_image, refuse_picture
-from covfast.io.writing import write_image
+from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
+from covfast.io.memory import from_array, from_image, to_sitk
+from covfast.io.writing import replace_file, write_image
 from covfast.volume import Segmentation, Volume
 
 StrPath = str | os.PathLike[str]
 
-__all__ = ["read", "read_labels", "write"]
+__all__ = [
+    "Inspection",
+    "SeriesReport",
+    "from_array",
+    "from_image",
+    "image_suffix",
+    "inspect",
+    "read",
+    "read_labels",
+    "replace_file",
+    "shown_id",
+    "to_sitk",
+    "write",
+]
 
 
 def _as_paths(paths: StrPath | Sequence[StrPath]) -> list[Path]:
@@ -41,8 +56,8 @@ def read(
 
     Args:
         path_or_paths: a NIfTI, NRRD or MetaImage file; a DICOM folder (searched to the bottom), file, or list of files.
-        on_geometry: "error" refuses DICOM slices that are not one upright volume; "repair" repairs what can be, and says
-            so in the volume's notes.
+        on_geometry: "error" refuses DICOM slices that are not one upright volume; "repair" repairs what can be, and
+            says so in the volume's notes.
         input_window: (lo, hi) HU that the darkest and the brightest value stand for, for an image that was windowed
             before it was stored; its scale is 0..1, 0..255, 0..4095 or 0..65535, the smallest that holds its values.
     Returns: Volume of int16 HU, float32 where a value is no whole number. Padding outside the field of view is -1024.
@@ -73,6 +88,21 @@ def read_labels(path: StrPath) -> Segmentation:
 def write(path: StrPath, image: Volume | Segmentation) -> None:
     """Writes a volume (HU) or a label map to .nii.gz, .nii, .nrrd or .mha, on its own grid, whole or not at all.
 
-    Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError: not written.
+    Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError.
     """
     write_image(Path(path), image)
+
+
+def inspect(path_or_paths: StrPath | Sequence[StrPath], ids: str = "hash") -> Inspection:
+    """What a path holds, what `read` would take from it, and why; DICOM by its headers alone.
+
+    Args:
+        path_or_paths: as for `read`.
+        ids: how series UIDs are shown: "uid", "hash" or "none".
+    Raises: FormatError: unreadable, or no image there; GeometryError: an image file whose grid is no volume.
+    """
+    paths = _as_paths(path_or_paths)
+    for path in paths:
+        if path.is_file():
+            refuse_picture(path)
+    return inspect_paths(paths, ids)

@@ -103,7 +103,7 @@ def check_hounsfield(voxels: Voxels, name: str) -> None:
         return
     if voxels.values.dtype == np.float32 and high - low <= 20:
         raise FormatError(describe(name, f"{got}, normalised intensities", "a CT in HU", _WINDOW_HINT))
-    if -100 <= low and 128 <= high <= 355:
+    if low >= -100 and 128 <= high <= 355:
         raise FormatError(describe(name, f"{got}, an 8-bit image", "a CT in HU", _WINDOW_HINT))
     if low >= 0:
         hint = _WINDOW_HINT

@@ -49,10 +49,10 @@ def parse_header(path: Path) -> Header:
         raise unreadable(path, "a file that cannot be opened", "a readable file") from error
 
 
-def load(path: Path) -> tuple[Header, Voxels]:
-    """Header and gathered voxels of one image file, whatever they mean."""
+def load(path: Path, name: str | None = None) -> tuple[Header, Voxels]:
+    """Header and gathered voxels of one image file, whatever they mean; `name` stands for it in messages."""
     header = parse_header(path)
-    return header, gather(read_planes(header), header.shape, file_name(path))
+    return header, gather(read_planes(header), header.shape, name or file_name(path))
 
 
 def read_image(path: Path, input_window: tuple[float, float] | None = None) -> Volume:

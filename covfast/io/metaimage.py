@@ -66,11 +66,15 @@ def _affine(path: Path, fields: dict[str, str]) -> npt.NDArray[np.float64]:
 def parse(path: Path) -> Header:
     """Header of a .mha file, or of a .mhd file whose voxels lie beside it.
 
-    Raises: FormatError: not MetaImage or not one 3-D volume of numbers; GeometryError: spacing or axes that no grid can have.
+    Raises: FormatError: not MetaImage or not one 3-D volume of numbers; GeometryError: spacing or axes of no grid.
     """
     fields, end = _fields(path)
     sizes = fields.get("DimSize", "").split()
-    if not fields.get("NDims", "").isdigit() or int(fields["NDims"]) != len(sizes) or not all(n.isdigit() for n in sizes):
+    if (
+        not fields.get("NDims", "").isdigit()
+        or int(fields["NDims"]) != len(sizes)
+        or not all(n.isdigit() for n in sizes)
+    ):
         raise unreadable(path, f"NDims {fields.get('NDims')!r} and DimSize {fields.get('DimSize')!r}", "3 sizes")
     shape = check_shape(path, tuple(int(n) for n in sizes))
     if len(sizes) != 3:
@@ -107,7 +111,9 @@ def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
     spacing = geometry.spacing_mm[::-1]
     directions = geometry.affine[:3, [2, 1, 0]] / spacing
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
-        raise GeometryError(describe("geometry", "a sheared grid", "right angles in MetaImage", "write .nii.gz or .nrrd"))
+        raise GeometryError(
+            describe("geometry", "a sheared grid", "right angles in MetaImage", "write .nii.gz or .nrrd")
+        )
     lines = [
         "ObjectType = Image",
         "NDims = 3",

@@ -57,7 +57,9 @@ class _Fields:
             raise unreadable(path, "no NIfTI header", "a NIfTI-1 or NIfTI-2 file", "empty or truncated?")
         magic = raw[344:348] if self.version == 0 else raw[4:8]
         if magic[:3] not in (b"n+1", b"n+2"):
-            raise unreadable(path, f"magic {magic!r}", "a single-file NIfTI (n+1, n+2)", "merge .hdr and .img into one .nii")
+            raise unreadable(
+                path, f"magic {magic!r}", "a single-file NIfTI (n+1, n+2)", "merge .hdr and .img into one .nii"
+            )
 
     def __getitem__(self, name: str) -> tuple[Any, ...]:
         offset, form = _FIELDS[name][self.version]
@@ -115,7 +117,9 @@ def _affine(path: Path, fields: _Fields) -> tuple[npt.NDArray[np.float64], tuple
         columns = _rotation(path, b, c, d) * pixdim[1:4]
         columns[:, 2] *= -1.0 if pixdim[0] < 0 else 1.0
         return make_affine(_LPS @ columns, _LPS @ np.array(offset), path), ()
-    message = "the file states no orientation (qform and sform codes are 0): its axes were taken as left, posterior, superior"
+    message = (
+        "the file states no orientation (qform and sform codes are 0): its axes were taken as left, posterior, superior"
+    )
     return make_affine(np.diag(pixdim[1:4]), np.zeros(3), path), ({"code": "ORIENTATION_ASSUMED", "message": message},)
 
 
@@ -137,12 +141,13 @@ def _disagreement(affine: npt.NDArray[np.float64], pixdim: npt.NDArray[np.float6
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))[::-1]
     if np.allclose(spacing, pixdim[1:4], rtol=1e-2):
         return ()
-    message = f"pixdim {np.round(pixdim[1:4], 4).tolist()} mm disagrees with the sform, whose {np.round(spacing, 4).tolist()} mm was used"
+    pixels, used = np.round(pixdim[1:4], 4).tolist(), np.round(spacing, 4).tolist()
+    message = f"pixdim {pixels} mm disagrees with the sform, whose {used} mm were used"
     return ({"code": "PIXDIM_DISAGREES", "message": message},)
 
 
 def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
-    """352 bytes of NIfTI-1 header for a little-endian (D, H, W) array: sform always, qform too unless the grid is sheared.
+    """352 bytes of NIfTI-1 header for a little-endian (D, H, W) array: sform always, qform unless the grid is sheared.
 
     Raises: GeometryError: more than 32767 voxels along an axis, which NIfTI-1 cannot hold.
     """

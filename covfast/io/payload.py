@@ -1,7 +1,7 @@
 """The header that NIfTI, NRRD and MetaImage files share, and their voxels, slice by slice.
 
-Read here and not by SimpleITK because its readers trust these files: a truncated NIfTI comes back filled up with zeros, a
-zero pixdim becomes 1, and a MetaImage header with a large NDims corrupts the heap (SimpleITK 2.5.7).
+Read here and not by SimpleITK because its readers trust these files: a truncated NIfTI comes back filled up with zeros,
+a zero pixdim becomes 1, and a MetaImage header with a large NDims corrupts the heap (SimpleITK 2.5.7).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from covfast.errors import FormatError, GeometryError, describe, file_name
 MAX_SIDE = 32767
 MAX_VOXELS = 2**33
 _MAX_RATIO = {"raw": 1, "gzip": 1100, "zlib": 1100, "bzip2": 50000}
-"""The most that an encoding can shrink data (deflate 1032:1): a header that promises more lies, and allocates nothing."""
+"""The most that an encoding can shrink data (deflate 1032:1): a header that promises more is not believed."""
 
 DECODE_ERRORS = (OSError, EOFError, zlib.error, ValueError)
 
@@ -70,7 +70,9 @@ def check_shape(path: Path, sizes: tuple[int, ...]) -> tuple[int, int, int]:
     if any(n < 1 or n > MAX_SIDE for n in sizes):
         raise unreadable(path, f"sizes {sizes}", f"each from 1 to {MAX_SIDE}")
     if len(sizes) > 3 and any(n > 1 for n in sizes[3:]):
-        raise unreadable(path, f"{len(sizes)} axes {sizes}", "one volume of 3 axes", "split a time series or vectors first")
+        raise unreadable(
+            path, f"{len(sizes)} axes {sizes}", "one volume of 3 axes", "split a time series or vectors first"
+        )
     if len(sizes) < 3 or min(sizes[:3]) < 2:
         raise GeometryError(
             describe(file_name(path), f"sizes {sizes}", "at least 2 voxels along each of 3 axes",
@@ -90,14 +92,16 @@ def check_spacing(path: Path, spacing: npt.ArrayLike) -> None:
 
 
 def make_affine(columns: npt.ArrayLike, origin: npt.ArrayLike, path: Path) -> npt.NDArray[np.float64]:
-    """(4, 4) affine from (d, h, w) to LPS mm, from `columns` (3, 3), one column each for w, h, d, and the LPS origin."""
+    """(4, 4) affine from (d, h, w) to LPS mm; `columns` (3, 3) has one column each for w, h, d, `origin` is LPS."""
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(columns, dtype=np.float64)[:, ::-1]
     affine[:3, 3] = np.asarray(origin, dtype=np.float64)
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     check_spacing(path, lengths[::-1])
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise GeometryError(describe(file_name(path), f"directions {affine[:3, :3].tolist()}", "three independent axes"))
+        raise GeometryError(
+            describe(file_name(path), f"directions {affine[:3, :3].tolist()}", "three independent axes")
+        )
     return affine
 
 
@@ -107,7 +111,9 @@ def _check_bytes(header: Header, needed: int) -> None:
     except OSError as error:
         raise unreadable(header.data, "no such file", "the file with the voxels") from error
     if needed > present * _MAX_RATIO[header.encoding]:
-        raise unreadable(header.data, f"{max(present, 0)} bytes of data", f"{needed} bytes for {header.shape}", "truncated?")
+        raise unreadable(
+            header.data, f"{max(present, 0)} bytes of data", f"{needed} bytes for {header.shape}", "truncated?"
+        )
 
 
 def _wrap(file: IO[bytes], header: Header) -> Any:

@@ -34,8 +34,8 @@ def write_image(path: Path, image: Volume | Segmentation) -> None:
     Args:
         path: ends in .nii, .nii.gz, .nrrd or .mha; its folder exists.
         image: what to write. A sheared grid goes into NIfTI (sform alone) and NRRD.
-    Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError: not written,
-        and nothing is left behind.
+    Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError: not
+        written, and nothing is left behind.
     """
     suffix = next((s for s in sorted(_ENCODERS, key=len, reverse=True) if path.name.lower().endswith(s)), None)
     if suffix is None:
@@ -57,7 +57,9 @@ def replace_file(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
             fill(file)
         os.replace(part, path)
     except OSError as error:
-        raise OutputError(describe(file_name(path), error.strerror or "an error", "a file that can be written")) from error
+        raise OutputError(
+            describe(file_name(path), error.strerror or "an error", "a file that can be written")
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -13,25 +13,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import FormatError, GeometryError, describe
+from covfast.errors import FormatError, GeometryError, describe, file_name
 from covfast.io.dicom import repair
 from covfast.io.dicom.geometry import Fault, Stack, analyse
 from covfast.io.dicom.headers import Slice, find_files, read_headers
 from covfast.io.dicom.pixels import slices_in_hu
 from covfast.io.dicom.series import Candidate, candidates
 from covfast.io.hounsfield import check_hounsfield, gather, padding_notes, unwindow
+from covfast.io.images import image_suffix
 from covfast.volume import Geometry, Volume
 
 SHOWN_FILES = 3
 
 
 def find_candidates(paths: Sequence[Path]) -> tuple[list[Candidate], int]:
-    """The series under `paths`, best first, and the number of files that are not DICOM.
+    """The series under `paths`, best first and at least one, and the number of files that are not DICOM.
 
-    Raises: FormatError: nothing there, or a broken header.
+    Raises: FormatError: no image there, or a broken header.
     """
     files, others = find_files(paths)
-    return candidates(read_headers(files)), len(others)
+    found = candidates(read_headers(files))
+    if not found:
+        images = sum(bool(image_suffix(path)) for path in others)
+        got = f"no DICOM images among {len(files) + len(others)} files"
+        hint = f"its {images} NIfTI, NRRD or MetaImage files are read one by one" if images else ""
+        raise FormatError(describe(file_name(paths[0]), got, "a CT series", hint))
+    return found, len(others)
 
 
 def names_of(slices: Sequence[Slice]) -> str:
@@ -47,12 +54,12 @@ def _refuse(fault: Fault, is_repair: bool) -> GeometryError:
         hint = "one slice is read by covfast.segment_slice"
     elif not fault.is_repairable:
         hint = "this cannot be repaired" if is_repair else "--on-geometry repair cannot help here"
-    return GeometryError(describe("series", f"{fault.code}: {got}", "slices of one evenly spaced, upright volume", hint))
+    return GeometryError(
+        describe("series", f"{fault.code}: {got}", "slices of one evenly spaced, upright volume", hint)
+    )
 
 
 def _choose(found: Sequence[Candidate]) -> Candidate:
-    if not found:
-        raise FormatError(describe("path", "no DICOM images", "a CT series", "covfast inspect lists what is there"))
     best = found[0]
     if best.obstacle == "one lone slice" and best.slices[0].header.modality == "CT":
         raise _refuse(Fault("LONE_SLICE", "one slice, which is no volume", best.slices, False), False)
@@ -69,7 +76,8 @@ def read_series(
 
     Args:
         paths: folders, searched to the bottom, or files.
-        on_geometry: "error" refuses slices that are not one upright volume, "repair" repairs and declares it in the notes.
+        on_geometry: "error" refuses slices that are not one upright volume, "repair" repairs them and says so in the
+            notes.
         input_window: as in `covfast.read`.
     Raises: FormatError: no CT, or unreadable; GeometryError: see `covfast.io.dicom.geometry`, naming the files.
     """
@@ -86,7 +94,7 @@ def read_series(
 
 
 def _repaired(stack: Stack) -> tuple[Stack, list[Mapping[str, Any]]]:
-    """The stack without what does not belong and without duplicates; what remains at fault is moved or interpolated later."""
+    """The stack without what does not belong and without duplicates; the rest is moved or interpolated later."""
     notes = []
     for fault in stack.faults:
         if fault.code == "DUPLICATE_POSITION":
@@ -112,7 +120,7 @@ def _other_notes(found: Sequence[Candidate], stack: Stack) -> list[Mapping[str, 
     if len(found) > 1:
         message = f"the best of {len(found)} series was read; covfast inspect explains the choice"
         notes.append({"code": "SERIES_CHOSEN", "message": message, "value": len(found)})
-    if stack.jitter_mm > 0.01:
+    if stack.index is not None and stack.jitter_mm > 0.01:
         message = f"slice positions stray by up to {stack.jitter_mm:.3f} mm from even spacing, within the tolerance"
         notes.append({"code": "POSITION_JITTER", "message": message, "value": round(stack.jitter_mm, 4)})
     return notes
@@ -125,8 +133,7 @@ def _planes(stack: Stack, frame: repair.Frame, padding: list[int]) -> Iterator[n
 
 
 def _assemble(stack: Stack, notes: list[Mapping[str, Any]], input_window: tuple[float, float] | None) -> Volume:
-    codes = {fault.code for fault in stack.faults}
-    frame = repair.frame_of(stack, bool(codes & {"GANTRY_TILT", "SIDEWAYS_SHIFT"}))
+    frame = _frame(stack)
     places, start_mm, spacing_mm = repair.grid_places(stack)
     shape = (len(places), *frame.shape)
     padding: list[int] = []
@@ -141,6 +148,19 @@ def _assemble(stack: Stack, notes: list[Mapping[str, Any]], input_window: tuple[
     return Volume(voxels.values, _geometry(stack, frame, shape, start_mm, spacing_mm), tuple(notes), _scan(stack))
 
 
+def candidate_geometry(stack: Stack) -> Geometry | None:
+    """The grid that a stack would be read on, repaired where it has to be; None if it is no volume."""
+    if not all(fault.is_repairable for fault in stack.faults):
+        return None
+    frame = _frame(stack)
+    places, start_mm, spacing_mm = repair.grid_places(stack)
+    return _geometry(stack, frame, (len(places), *frame.shape), start_mm, spacing_mm)
+
+
+def _frame(stack: Stack) -> repair.Frame:
+    return repair.frame_of(stack, any(fault.code in ("GANTRY_TILT", "SIDEWAYS_SHIFT") for fault in stack.faults))
+
+
 def _geometry(
     stack: Stack, frame: repair.Frame, shape: tuple[int, int, int], start_mm: float, spacing_mm: float
 ) -> Geometry:
@@ -152,7 +172,9 @@ def _geometry(
     affine[:3, 0] = stack.normal * spacing_mm
     affine[:3, 1] = stack.column * height
     affine[:3, 2] = stack.row * width
-    affine[:3, 3] = first + (start_mm - stack.along_mm[0]) * stack.normal + offset[0] * stack.row + offset[1] * stack.column
+    affine[:3, 3] = (
+        first + (start_mm - stack.along_mm[0]) * stack.normal + offset[0] * stack.row + offset[1] * stack.column
+    )
     return Geometry(shape, affine)
 
 

@@ -1,8 +1,8 @@
-"""Do the slices of a series form one volume? Positions come from the headers, order from the normal, nothing from names.
+"""Do the slices of a series form one volume? Positions come from the headers, order from the normal.
 
-Let n = row x column be the normal of the slices, t = position . n, u = position . row and v = position . column, in mm.
-Slices are ordered by t. They fit one upright grid if t lies on t0 + k * spacing and (u, v) is the same for all, each within
-`tolerance_mm`. Everything else is a `Fault`.
+Let n = row x column be the normal of the slices, t = position . n, u = position . row and v = position . column, in
+mm. Slices are ordered by t. They fit one upright grid if t lies on t0 + k * spacing and (u, v) is the same for all,
+each within `tolerance_mm`. Everything else is a `Fault`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ Larger would let a 1.25 mm series hide a real displacement."""
 DIRECTION_TOLERANCE = 1e-3  # of a direction cosine: 0.25 mm across half of a 500 mm field of view
 PIXEL_SPACING_TOLERANCE = 2e-4  # relative: 0.1 mm across a 500 mm field of view
 MAX_GAP_MM = 10.0  # a wider gap is anatomy that nobody saw: not interpolated
+MAX_GROWTH = 2  # planes on the repaired grid a slice: at least every other one was seen
 AXIAL_COSINE = 0.8  # the normal within 37 degrees of the body's axis; gantries tilt by at most 30
 
 
@@ -110,11 +111,11 @@ def _misfit(one: Slice, other: Slice) -> str:
 
 
 _MISFITS = {
-    "LOCALIZER_IN_SERIES": "localizer images among the slices",
-    "NO_POSITION": "slices without position, orientation or pixel spacing",
-    "MIXED_ORIENTATION": "slices of another orientation",
-    "MIXED_SIZE": "slices of another number of rows or columns",
-    "MIXED_PIXEL_SPACING": "slices of another pixel spacing",
+    "LOCALIZER_IN_SERIES": "are localizers",
+    "NO_POSITION": "lack position, orientation or pixel spacing",
+    "MIXED_ORIENTATION": "have another orientation than the rest",
+    "MIXED_SIZE": "have another number of rows or columns than the rest",
+    "MIXED_PIXEL_SPACING": "have another pixel spacing than the rest",
 }
 
 
@@ -134,7 +135,7 @@ def split_majority(slices: Sequence[Slice]) -> tuple[list[Slice], list[Fault]]:
         others.setdefault(_misfit(one, majority[0]) or "NO_POSITION", []).append(one)
     is_clear = 2 * len(majority) > len([one for one in slices if not is_localizer(one)])
     faults = [
-        Fault(code, f"{len(members)} {_MISFITS[code]}, beside {len(majority)} that fit together", tuple(members), is_clear)
+        Fault(code, f"{len(members)} of {len(slices)} slices {_MISFITS[code]}", tuple(members), is_clear)
         for code, members in others.items()
     ]
     return majority, faults
@@ -164,7 +165,9 @@ def analyse(slices: Sequence[Slice]) -> Stack:
     directions = None if bad else _directions(majority[0])
     if directions is None:
         message = "positions, orientations or pixel spacings that are missing or no numbers"
-        return Stack(tuple(majority), faults=(*faults, Fault("NO_GEOMETRY", message, bad or tuple(majority[:1]), False)))
+        return Stack(
+            tuple(majority), faults=(*faults, Fault("NO_GEOMETRY", message, bad or tuple(majority[:1]), False))
+        )
     row, column, normal = directions
     positions = np.array([one.position for one in majority], dtype=np.float64)
     order = np.argsort(positions @ normal, kind="stable")
@@ -195,7 +198,7 @@ def _duplicates(groups: Sequence[tuple[Slice, ...]]) -> list[Fault]:
     double = [group for group in groups if len(group) > 1]
     if not double:
         return []
-    message = f"{len(double)} positions with more than one slice"
+    message = f"more than one slice at {len(double)} of the positions"
     return [Fault("DUPLICATE_POSITION", message, tuple(one for group in double for one in group))]
 
 
@@ -215,9 +218,9 @@ def _sideways(along: Vector, shift: Vector, spacing: float, groups: Sequence[tup
         degrees = float(np.degrees(np.arctan(np.hypot(*slopes))))
         message = f"a gantry tilt of {degrees:.1f} degrees: slices slide by {np.abs(shift).max():.1f} mm either way"
         return [Fault("GANTRY_TILT", message, tuple(group[0] for group in groups))]
-    median = np.abs(shift).max(axis=1) > tolerance_mm(spacing)
-    message = f"{int(median.sum())} slices displaced sideways by up to {np.abs(shift).max():.1f} mm"
-    return [Fault("SIDEWAYS_SHIFT", message, tuple(groups[i][0] for i in np.flatnonzero(median)))]
+    displaced = np.abs(shift).max(axis=1) > tolerance_mm(spacing)
+    message = f"displaced sideways: {int(displaced.sum())} slices by up to {np.abs(shift).max():.1f} mm"
+    return [Fault("SIDEWAYS_SHIFT", message, tuple(groups[i][0] for i in np.flatnonzero(displaced).tolist()))]
 
 
 def _grid(
@@ -233,16 +236,21 @@ def _grid(
     jitter = float(np.abs(along - origin - slope * index).max())
     if jitter > tolerance_mm(spacing):
         gaps = np.diff(along)
-        odd = np.flatnonzero(np.abs(gaps - spacing) > tolerance_mm(spacing))
-        message = f"distances from {gaps.min():.3f} to {gaps.max():.3f} mm between slices, {spacing:.3f} mm in the median"
+        odd = np.flatnonzero(np.abs(gaps - spacing) > tolerance_mm(spacing)).tolist()
+        message = (
+            f"distances from {gaps.min():.3f} to {gaps.max():.3f} mm between slices, {spacing:.3f} mm in the median"
+        )
         touched = tuple(groups[i + 1][0] for i in odd) or tuple(group[0] for group in groups)
-        return None, jitter, [Fault("IRREGULAR_SPACING", message, touched, float(gaps.max()) <= MAX_GAP_MM)]
-    missing = np.flatnonzero(steps > 1)
-    if not missing.size:
+        is_near = float(gaps.max()) <= MAX_GAP_MM and along[-1] - along[0] <= MAX_GROWTH * len(along) * spacing
+        return None, jitter, [Fault("IRREGULAR_SPACING", message, touched, is_near)]
+    missing = np.flatnonzero(steps > 1).tolist()
+    if not missing:
         return index, jitter, []
     edges = ", ".join(f"{along[i]:.2f} and {along[i + 1]:.2f} mm" for i in missing[:3])
-    message = f"{int((steps - 1).sum())} slices missing, between {edges}{' and elsewhere' if len(missing) > 3 else ''}"
+    message = f"missing slices: {int((steps - 1).sum())}, between {edges}{' and elsewhere' if len(missing) > 3 else ''}"
     beside = tuple(groups[j][0] for i in missing for j in (i, i + 1))
     # One slice alone may be interpolated however thick the slices are.
-    is_narrow = all(steps[i] == 2 or along[i + 1] - along[i] <= MAX_GAP_MM for i in missing)
+    is_narrow = index[-1] < MAX_GROWTH * len(along) and all(
+        steps[i] == 2 or along[i + 1] - along[i] <= MAX_GAP_MM for i in missing
+    )
     return index, jitter, [Fault("MISSING_SLICE", message, beside, is_narrow)]

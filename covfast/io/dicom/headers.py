@@ -16,13 +16,15 @@ from typing import Any
 from covfast.errors import FormatError, describe, file_name
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_EXPECTED = "a DICOM file, or a name that ends in .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd"
 
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "BodyPartExamined",
-    "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber", "NumberOfFrames",
+    "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleType", "NumberOfFrames", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -49,6 +51,7 @@ class Header:
     """Facts of one file that all its frames share.
 
     Attributes:
+        unit: RescaleType, "HU" or empty for nearly all; spectral CT stores other quantities under the modality CT.
         applied: the rescale that GDCM applies when it decodes the file; for multi-frame files it knows only one.
         padding: stored values from PixelPaddingValue to PixelPaddingRangeLimit, or None.
     """
@@ -67,6 +70,7 @@ class Header:
     body_part: str
     kernel: str
     thickness_mm: float
+    unit: str
     tilt_degrees: float
     applied: Rescale
     padding: tuple[float, float] | None
@@ -74,7 +78,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Slice:
-    """One frame: where it lies and how its stored values become HU. Positions are LPS mm; None where the file lacks them."""
+    """One frame: where it lies (LPS mm; None where the file does not say) and how its stored values become HU."""
 
     header: Header
     frame: int
@@ -120,7 +124,7 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             if is_dicom(file):
                 found.append(file)
             elif file == path or (file.suffix.lower() in DICOM_SUFFIXES and not file.name.startswith(".")):
-                raise FormatError(describe(file_name(file), "no DICOM header", "a DICOM file", "empty or truncated?"))
+                raise FormatError(describe(file_name(file), "no DICOM header", _EXPECTED, "empty or truncated?"))
             else:
                 others.append(file)
     return found, others
@@ -144,7 +148,12 @@ def read_headers(files: Sequence[Path]) -> list[Slice]:
         except (InvalidDicomError, *_BROKEN) as error:
             # The parser's own words may quote the file's contents: only the kind of error is passed on.
             raise FormatError(
-                describe(file_name(path), f"a header that cannot be read ({type(error).__name__})", "a DICOM image", "truncated?")
+                describe(
+                    file_name(path),
+                    f"a header that cannot be read ({type(error).__name__})",
+                    "a DICOM image",
+                    "truncated?",
+                )
             ) from None
     return slices
 
@@ -216,15 +225,17 @@ def _slices(path: Path, dataset: Any) -> list[Slice]:
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         frames=frames,
-        is_grey=_number(dataset, "SamplesPerPixel", 1) == 1 and _text(dataset, "PhotometricInterpretation").startswith("MONO"),
+        is_grey=_number(dataset, "SamplesPerPixel", 1) == 1
+        and _text(dataset, "PhotometricInterpretation").startswith("MONO"),
         body_part=_text(dataset, "BodyPartExamined").upper(),
         kernel=_text(dataset, "ConvolutionKernel"),
         thickness_mm=_number(_group(dataset, 0, "PixelMeasuresSequence"), "SliceThickness"),
+        unit=_text(_group(dataset, 0, "PixelValueTransformationSequence"), "RescaleType").upper(),
         tilt_degrees=_number(dataset, "GantryDetectorTilt"),
         applied=_rescale(_group(dataset, 0, "PixelValueTransformationSequence")),
         padding=_padding(dataset),
     )
-    # A multi-frame object without functional groups states one position for all its frames: they have none of their own.
+    # A multi-frame object without functional groups states one position for all its frames: none has its own.
     has_places = frames == 1 or bool(per_frame)
     return [_slice(dataset, header, frame, has_places) for frame in range(frames)]
 

@@ -29,8 +29,8 @@ def check_size(header: Header) -> None:
     """Raises: FormatError: a header that promises more pixels than its file can hold."""
     got = f"{header.rows} x {header.columns} pixels in {header.frames} frames"
     needed = header.rows * header.columns * header.frames * 2
-    if not 0 < header.rows <= MAX_SIDE or not 0 < header.columns <= MAX_SIDE:
-        raise FormatError(describe(file_name(header.path), got, f"1 to {MAX_SIDE} rows and columns"))
+    if not 2 <= header.rows <= MAX_SIDE or not 2 <= header.columns <= MAX_SIDE:
+        raise FormatError(describe(file_name(header.path), got, f"2 to {MAX_SIDE} rows and columns"))
     if needed > header.path.stat().st_size * _MAX_RATIO:
         raise FormatError(describe(file_name(header.path), got, "as many as the file holds", "truncated?"))
 
@@ -40,10 +40,10 @@ def decode(header: Header) -> Array:
 
     Raises: FormatError: pixels that cannot be decoded.
     """
-    import SimpleITK as sitk
+    import SimpleITK
 
     check_size(header)
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(os.fspath(header.path))
     try:
@@ -51,8 +51,10 @@ def decode(header: Header) -> Array:
     except RuntimeError:
         # ITK's text holds the full path, so it is not chained.
         got = f"pixels that cannot be decoded (transfer syntax {header.syntax})"
-        raise FormatError(describe(file_name(header.path), got, "a CT image", "truncated, or an unsupported code?")) from None
-    values = sitk.GetArrayFromImage(image)
+        raise FormatError(
+            describe(file_name(header.path), got, "a CT image", "truncated, or an unsupported code?")
+        ) from None
+    values = SimpleITK.GetArrayFromImage(image)
     values = values[None] if values.ndim == 2 else values
     if values.shape != (header.frames, header.rows, header.columns):
         expected = f"{(header.frames, header.rows, header.columns)}"
@@ -93,9 +95,11 @@ def _reaching_corners(mask: Array) -> Array:
     corners = [(y, x) for y in (0, h - 1) for x in (0, w - 1) if mask[y, x]]
     if not corners:
         return np.zeros_like(mask)
-    import SimpleITK as sitk
+    import SimpleITK
 
-    parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8))))
+    parts = SimpleITK.GetArrayFromImage(
+        SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.astype(np.uint8)))
+    )
     return np.isin(parts, [parts[corner] for corner in corners])
 
 
@@ -117,7 +121,7 @@ def workers() -> int:
 
 
 def ordered(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """Results of `work` in the order of `items`, at most AHEAD of them waiting (an executor's map would hold them all)."""
+    """Results of `work` in the order of `items`, at most AHEAD waiting (an executor's map would hold them all)."""
     waiting: deque[Future[Any]] = deque()
     try:
         for item in items:

@@ -1,10 +1,11 @@
 """Repairs that were asked for: every one exact in patient coordinates and declared in a note.
 
 * Slices that do not belong (localizers, other orientations, sizes, pixel spacings) are left out.
-* Of several slices at one place one is kept: any if their pixels are equal; otherwise that of the acquisition with the most
-  slices, then of the lowest acquisition number, then of the lowest InstanceNumber.
-* Gantry tilt and sideways shifts: each slice is moved within its own plane (bilinear) onto one upright grid that is large
-  enough for all, air around them. The grid's axes are the slices' own, so it leans by the tilt but has right angles.
+* Of several slices at one place one is kept: any if their pixels are equal; otherwise that of the acquisition with the
+  most slices, then of the lowest acquisition number, then of the lowest InstanceNumber.
+* Gantry tilt and sideways shifts: each slice is moved within its own plane (bilinear) onto one upright grid that is
+  large enough for all, air around them. The grid's axes are the slices' own, so it leans by the tilt but has right
+  angles.
 * Missing slices are interpolated linearly between their neighbours; the slices that exist keep their values.
 * Irregular spacing: linear interpolation along the normal onto the grid whose ends are the first and the last slice.
 
@@ -44,7 +45,10 @@ def keep_one_each(stack: Stack) -> tuple[list[Slice], int]:
     sizes = Counter(one.header.acquisition for one in stack.slices)
     kept, different = [], 0
     for group in stack.groups:
-        best = min(group, key=lambda one: (-sizes[one.header.acquisition], one.header.acquisition, one.number, one.header.sop_uid))
+        best = min(
+            group,
+            key=lambda one: (-sizes[one.header.acquisition], one.header.acquisition, one.number, one.header.sop_uid),
+        )
         kept.append(best)
         if len(group) > 1:
             planes = [plane for plane, _ in slices_in_hu(group)]
@@ -103,7 +107,7 @@ def place(plane: Array, frame: Frame, index: int) -> Array:
 
 
 def grid_places(stack: Stack) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Where each plane of the uniform grid lies among the slices (2.25: a quarter past the third), its start and spacing in mm."""
+    """Where each plane of the uniform grid lies among the slices (2.25: a quarter past the third); start, spacing in mm."""
     along = stack.along_mm
     if stack.index is not None:
         spacing, start = np.polynomial.polynomial.polyfit(stack.index, along, 1)[::-1]

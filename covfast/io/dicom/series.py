@@ -48,6 +48,8 @@ def _obstacle(slices: Sequence[Slice], stack: Stack) -> str:
         return f"modality {modality or 'not stated'}, not CT"
     if not slices[0].header.is_grey:
         return "a colour picture"
+    if slices[0].header.unit not in ("", "HU", "HU_MOD", "US"):
+        return f"values in {slices[0].header.unit}, not HU"
     if all(is_localizer(one) for one in slices):
         return "a localizer"
     if len(stack.groups) == 1:
