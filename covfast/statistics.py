@@ -79,6 +79,7 @@ DEFINITIONS: dict[str, str] = {
     "LUNG_ASYMMETRIC": "Left over right lung volume (value) lies outside "
     f"[{ASYMMETRIC_RATIO[0]}, {ASYMMETRIC_RATIO[1]}].",
     "LUNG_VOLUME_LOW": f"Both lungs together hold less than {LOW_LUNG_ML:g} mL (value).",
+    "NO_LUNGS": "No lungs were found in the scan; nothing could be measured.",
     "LUNG_MISSING": "No voxel of this lung was found.",
     "THICK_SLICES": f"The step along the head-to-foot axis (value, mm) is more than {THICK_SLICE_MM:g} mm.",
     "INFECTION_OUTSIDE_LUNGS": "Infection that lies outside the lung mask (value, mL); it is not measured.",
@@ -111,6 +112,26 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
         "lesions": _lesions(labels.labels, lungs.labels, tally.infection_box, geometry.voxel_ml),
         "thirds": _thirds(tally, cut_off, geometry.voxel_ml),
         "warnings": _warnings(volume, regions, cuts, tally.outside * geometry.voxel_ml),
+        "definitions": dict(DEFINITIONS),
+    }
+
+
+def no_lungs(volume: Volume, message: str) -> Json:
+    """The same dict for a scan in which no lungs were found: every measurement is null, because 0 would claim health.
+
+    Args:
+        volume: the scan.
+        message: why, for the warning NO_LUNGS.
+    """
+    nothing = np.zeros(0, np.int64)
+    visible = dict.fromkeys(_volumes(nothing, nothing, 0.0))
+    region: Json = {**visible, "is_cut_off": False, "visible": visible, "hu": None, "infection_hu": None}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "lungs": {side: region for side in ("all", *SIDES)},
+        "lesions": {"lesion_count": None, "largest_lesion_ml": None, "minimum_lesion_ml": MIN_LESION_ML},
+        "thirds": [_third(side, third) for side in ("right", "left") for third in THIRDS],
+        "warnings": [_warning("NO_LUNGS", None, message), *_scan_warnings(volume)],
         "definitions": dict(DEFINITIONS),
     }
 
@@ -267,7 +288,7 @@ def _thirds(tally: _Tally, cut_off: dict[str, bool], voxel_ml: float) -> list[Js
         slices = np.flatnonzero(lung)
         known = bool(slices.size) and not cut_off[side]
         for number, third in enumerate(THIRDS):
-            row: Json = {"side": side, "third": third, "lung_ml": None, "infection_ml": None, "infection_percent": None}
+            row = _third(side, third)
             if known:
                 low, height = int(slices[0]), int(slices[-1]) + 1 - int(slices[0])
                 start = low + height * (2 - number) / 3
@@ -280,6 +301,10 @@ def _thirds(tally: _Tally, cut_off: dict[str, bool], voxel_ml: float) -> list[Js
                 row["infection_percent"] = 100 * row["infection_ml"] / row["lung_ml"] if row["lung_ml"] else None
             rows.append(row)
     return rows
+
+
+def _third(side: str, third: str) -> Json:
+    return {"side": side, "third": third, "lung_ml": None, "infection_ml": None, "infection_percent": None}
 
 
 def _cuts(hu: npt.NDArray[Any], lungs: npt.NDArray[np.uint8], geometry: Geometry) -> list[Json]:
@@ -329,16 +354,18 @@ def _rim(hu: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
 def _warnings(volume: Volume, regions: Json, cuts: list[Json], outside_ml: float) -> list[Json]:
     """What a reader must know before trusting the numbers, then what reading the scan changed."""
     found = [*_cut_warnings(cuts), *_lung_warnings(regions)]
-    step_mm = volume.geometry.spacing_mm[volume.geometry.axes[0]]
-    if step_mm > THICK_SLICE_MM:
-        found.append(
-            _warning("THICK_SLICES", step_mm, f"slices lie {step_mm:.1f} mm apart; small lesions may be missed")
-        )
     if outside_ml > 0:
         text = f"{outside_ml:.2f} mL labelled infection lie outside the lungs and are not measured"
         found.append(_warning("INFECTION_OUTSIDE_LUNGS", outside_ml, text))
-    found += [_warning(str(note["code"]), note.get("value"), str(note["message"])) for note in volume.notes]
-    return found
+    return [*found, *_scan_warnings(volume)]
+
+
+def _scan_warnings(volume: Volume) -> Iterator[Json]:
+    step_mm = volume.geometry.spacing_mm[volume.geometry.axes[0]]
+    if step_mm > THICK_SLICE_MM:
+        yield _warning("THICK_SLICES", step_mm, f"slices lie {step_mm:.1f} mm apart; small lesions may be missed")
+    for note in volume.notes:
+        yield _warning(str(note["code"]), note.get("value"), str(note["message"]))
 
 
 def _warning(code: str, value: Any, message: str) -> Json:
