@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast import _core
-from covfast.errors import ShapeError, describe
+from covfast.errors import ShapeError, ValueRangeError, describe
 
 
 def null(x: npt.ArrayLike, *, device: str = "auto", threads: int | None = None) -> npt.NDArray[np.float32]:
@@ -70,3 +70,196 @@ def window_hu(
     Raises: ShapeError, DTypeError, ValueRangeError if low >= high, DeviceError.
     """
     return _core.window_hu(hu, low_hu, high_hu, device, threads or 0)
+
+
+def _spatial(x: npt.ArrayLike, name: str = "x") -> npt.NDArray[np.float32]:
+    """Contiguous float32 (N, C, D, H, W) of an (N, C, D, H, W) or (N, C, H, W) array, which becomes D = 1."""
+    array = np.ascontiguousarray(x, dtype=np.float32)
+    if array.ndim not in (4, 5):
+        raise ShapeError(describe(name, f"shape {array.shape}", "(N, C, D, H, W) or (N, C, H, W)"))
+    return array.reshape(*array.shape[:2], 1, *array.shape[2:]) if array.ndim == 4 else array
+
+
+def _axes(value: int | Sequence[int], ndim: int, neutral: int, name: str) -> tuple[int, int, int]:
+    """One number per axis of D, H, W; `neutral` along D for a 2-D op."""
+    numbers = (value,) * (ndim - 2) if isinstance(value, int) else tuple(int(v) for v in value)
+    if len(numbers) != ndim - 2:
+        raise ShapeError(describe(name, numbers, f"one number or {ndim - 2}, one per axis"))
+    d, h, w = (neutral, *numbers) if ndim == 4 else numbers
+    return d, h, w
+
+
+def _like(y: npt.NDArray[np.float32], ndim: int) -> npt.NDArray[np.float32]:
+    """(N, C, D, H, W) without the D = 1 of a 2-D op."""
+    return y.reshape(*y.shape[:2], *y.shape[3:]) if ndim == 4 else y
+
+
+def conv3d(
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Grouped convolution, as torch's: ``y[n, o, p] = bias[o] + sum_ct weight[o, c, t] x[n, c, p stride - padding + t dilation]``.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32; zero outside.
+        weight: (O, C / groups, kd, kh, kw) or (O, C / groups, kh, kw) float32.
+        bias: (O,) float32, or None.
+        stride, padding, dilation: one number, or one per axis.
+        groups: a divisor of C and O.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads; None for all that the process may use. The result does not depend on it.
+    Returns: (N, O, D', H', W') or (N, O, H', W') float32.
+    Raises: ShapeError, ValueRangeError, DeviceError; BackendUnavailable if the device has no such op.
+    """
+    ndim = np.ndim(x)
+    shape = {"stride": stride, "padding": padding, "dilation": dilation}
+    window = [_axes(value, ndim, 0 if name == "padding" else 1, name) for name, value in shape.items()]
+    offset = None if bias is None else np.ascontiguousarray(bias, dtype=np.float32)
+    y = _core.conv3d(_spatial(x), _spatial(weight, "weight"), offset, *window, groups, device, threads or 0)
+    return _like(y, ndim)
+
+
+def avg_pool3d(
+    x: npt.ArrayLike,
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Mean over windows, as torch's: ``y[p] = sum of x over the window at p stride - padding, by its count``.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        kernel, stride, padding: one number, or one per axis; the stride is the kernel unless given.
+        ceil_mode: also count a last window that hangs over the end.
+        count_include_pad: whether padding counts as values of 0.
+        device, threads: as for `conv3d`.
+    Returns: (N, C, D', H', W') or (N, C, H', W') float32.
+    Raises: ShapeError, ValueRangeError if the padding exceeds half the kernel, DeviceError, BackendUnavailable.
+    """
+    ndim = np.ndim(x)
+    size = _axes(kernel, ndim, 1, "kernel")
+    step = size if stride is None else _axes(stride, ndim, 1, "stride")
+    pad = _axes(padding, ndim, 0, "padding")
+    return _like(
+        _core.avg_pool3d(_spatial(x), size, step, pad, ceil_mode, count_include_pad, device, threads or 0), ndim
+    )
+
+
+def resize3d(
+    x: npt.ArrayLike,
+    size: Sequence[int] | None = None,
+    *,
+    factor: float | Sequence[float] | None = None,
+    align_corners: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Linear interpolation to a size or by a factor, as torch's bilinear and trilinear ``interpolate``.
+
+    Output o of an axis lies at ``(o + 0.5) * scale - 0.5`` (``scale`` = n_in / n_out, or 1 / factor), not below 0, or
+    with `align_corners` at ``o * (n_in - 1) / (n_out - 1)``. No low-pass filter: see `resample` for one.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        size: one size per axis, or None where `factor` is given.
+        factor: one number above 0, or one per axis; the size is ``floor(n_in * factor)``.
+        align_corners: whether the corner samples of input and output coincide.
+        device, threads: as for `conv3d`.
+    Returns: float32 with the axes of `x`.
+    Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
+    """
+    array, ndim = _spatial(x), np.ndim(x)
+    if (size is None) == (factor is None):
+        raise ShapeError(describe("size, factor", (size, factor), "one of the two"))
+    factors = [0.0, 0.0, 0.0]
+    if size is None:
+        rank = ndim - 2
+        given = [float(factor)] * rank if isinstance(factor, (int, float)) else [float(f) for f in factor or ()]
+        factors[3 - rank :] = given
+        size = [math.floor(n * f) for n, f in zip(np.shape(x)[2:], given, strict=True)]
+    target = _axes(tuple(size), ndim, 1, "size")
+    return _like(_core.resize3d(array, target, align_corners, factors, device, threads or 0), ndim)
+
+
+def binary(
+    a: npt.ArrayLike, b: npt.ArrayLike, kind: str, *, device: str = "auto", threads: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Element by element ``a + b``, ``a - b`` or ``a * b``; an operand of one channel is used for every channel.
+
+    Args:
+        a, b: (N, C or 1, D, H, W) or (N, C or 1, H, W) float32 of one size.
+        kind: "add", "sub" or "mul".
+        device, threads: as for `conv3d`.
+    Returns: (N, C, D, H, W) or (N, C, H, W) float32.
+    Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
+    """
+    kinds = ("add", "sub", "mul")
+    if kind not in kinds:
+        raise ValueRangeError(describe("kind", repr(kind), f"one of {kinds}"))
+    return _like(_core.binary(_spatial(a, "a"), _spatial(b, "b"), kinds.index(kind), device, threads or 0), np.ndim(a))
+
+
+def activation(
+    x: npt.ArrayLike,
+    kind: str,
+    a: npt.ArrayLike = 0.0,
+    b: npt.ArrayLike = 0.0,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """One function of each value: "affine" ``a x + b``, "leaky" ``x if x > 0 else a x``, "relu", "sigmoid".
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        kind: "affine", "leaky" (PReLU where `a` has one number per channel), "relu" or "sigmoid".
+        a, b: one number, or (C,) float32.
+        device, threads: as for `conv3d`.
+    Returns: float32 of the shape of `x`.
+    Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
+    """
+    kinds = ("affine", "leaky", "relu", "sigmoid")
+    if kind not in kinds:
+        raise ValueRangeError(describe("kind", repr(kind), f"one of {kinds}"))
+    slope, shift = (np.ascontiguousarray(v, dtype=np.float32).reshape(-1) for v in (a, b))
+    return _like(_core.activation(_spatial(x), kinds.index(kind), slope, shift, device, threads or 0), np.ndim(x))
+
+
+def softmax(x: npt.ArrayLike, *, device: str = "auto", threads: int | None = None) -> npt.NDArray[np.float32]:
+    """Softmax over the channels: ``exp(x_c - m) / sum_c exp(x_c - m)`` with m the greatest x_c.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        device, threads: as for `conv3d`.
+    Returns: float32 of the shape of `x`; sums to 1 over C.
+    Raises: ShapeError, DeviceError, BackendUnavailable.
+    """
+    return _like(_core.softmax(_spatial(x), device, threads or 0), np.ndim(x))
+
+
+def slice_channels(
+    x: npt.ArrayLike, first: int, count: int, *, device: str = "auto", threads: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Copy of the channels ``x[:, first : first + count]``.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        first, count: 0 <= first and first + count <= C.
+        device, threads: as for `conv3d`.
+    Returns: (N, count, D, H, W) or (N, count, H, W) float32.
+    Raises: ShapeError if `x` lacks a channel, DeviceError, BackendUnavailable.
+    """
+    return _like(_core.slice_channels(_spatial(x), first, count, device, threads or 0), np.ndim(x))

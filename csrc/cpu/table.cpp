@@ -10,6 +10,13 @@ namespace covfast::COVFAST_ISA {
 void null(const NullParams&, const Exec&);
 void resample_axis(const ResampleAxisParams&, const Exec&);
 void window_hu(const WindowHuParams&, const Exec&);
+void activation(const ActivationParams&, const Exec&);
+void avg_pool3d(const AvgPool3dParams&, const Exec&);
+void binary(const BinaryParams&, const Exec&);
+void conv3d(const Conv3dParams&, const Exec&);
+void copy_channels(const CopyChannelsParams&, const Exec&);
+void resize3d(const Resize3dParams&, const Exec&);
+void softmax(const SoftmaxParams&, const Exec&);
 
 namespace {
 
@@ -41,6 +48,13 @@ constexpr Backend kTable = {
     .null = null,
     .resample_axis = resample_axis,
     .window_hu = window_hu,
+    .activation = activation,
+    .avg_pool3d = avg_pool3d,
+    .binary = binary,
+    .conv3d = conv3d,
+    .copy_channels = copy_channels,
+    .resize3d = resize3d,
+    .softmax = softmax,
 };
 
 }  // namespace

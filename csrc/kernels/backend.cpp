@@ -1,6 +1,8 @@
 #include "kernels/backend.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -59,7 +61,27 @@ const std::vector<const Backend*>& backends() {
     return list;
 }
 
-const Backend& choose_backend(const std::string& device) {
+const std::vector<OpEntry>& ops() {
+#define COVFAST_OP(op) {#op, [](const Backend& backend) { return backend.op != nullptr; }}
+    static const std::vector<OpEntry> list = {
+        COVFAST_OP(null),          COVFAST_OP(resample_axis), COVFAST_OP(window_hu), COVFAST_OP(activation),
+        COVFAST_OP(avg_pool3d),    COVFAST_OP(binary),        COVFAST_OP(conv3d),    COVFAST_OP(copy_channels),
+        COVFAST_OP(resize3d),      COVFAST_OP(softmax),
+    };
+#undef COVFAST_OP
+    return list;
+}
+
+const char* lacking(const Backend& backend, const std::vector<const char*>& needs) {
+    for (const char* need : needs) {
+        const auto same = [need](const OpEntry& op) { return std::string_view(op.name) == need; };
+        const auto op = std::find_if(ops().begin(), ops().end(), same);
+        if (op == ops().end() || !op->is_present(backend)) return need;
+    }
+    return nullptr;
+}
+
+const Backend& choose_backend(const std::string& device, const std::vector<const char*>& needs) {
     const std::string kind = kind_of(device);
     if (const char* forced = std::getenv("COVFAST_BACKEND"); forced != nullptr && *forced != '\0') {
         for (const Backend* backend : backends()) {
@@ -69,6 +91,7 @@ const Backend& choose_backend(const std::string& device) {
                             "', expected a backend that runs here; ", reason);
             COVFAST_REQUIRE(kind == "auto" || kind == backend->device, DEVICE, "device: got '", device,
                             "', expected '", backend->device, "', because COVFAST_BACKEND forces '", forced, "'");
+            if (const char* op = lacking(*backend, needs)) fail_no_twin(*backend, op);
             return *backend;
         }
         fail(Code::DEVICE, "COVFAST_BACKEND: got '", forced, "', expected one of ", names());
@@ -77,7 +100,12 @@ const Backend& choose_backend(const std::string& device) {
     for (const Backend* backend : backends()) {
         if (kind != "auto" && kind != backend->device) continue;
         const char* reason = backend->missing();
-        if (reason == nullptr) return *backend;
+        const char* op = reason == nullptr ? lacking(*backend, needs) : nullptr;
+        if (reason == nullptr && op == nullptr) return *backend;
+        if (op != nullptr) {
+            if (kind != "auto") fail_no_twin(*backend, op);
+            continue;
+        }
         reasons += std::string("; ") + backend->name + ": " + reason;
     }
     fail(Code::DEVICE, "device: got '", device, "', expected one that is present here",

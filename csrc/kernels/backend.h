@@ -12,9 +12,20 @@ namespace covfast {
 const std::vector<const Backend*>& backends();
 
 // Chooses the backend for device "auto", "cpu", "cuda" or "cuda:N"; COVFAST_BACKEND forces one entry.
-// "auto" takes the best that runs here. Throws DEVICE if the name is unknown, the entry cannot run here, or the two
-// contradict each other; an explicit device never falls back.
-const Backend& choose_backend(const std::string& device);
+// "auto" takes the best that runs here and has all ops named in `needs`. Throws DEVICE if the name is unknown, the entry
+// cannot run here, or the two contradict each other, UNAVAILABLE if the entry lacks an op; an explicit device never
+// falls back.
+const Backend& choose_backend(const std::string& device, const std::vector<const char*>& needs = {});
+
+// One op of the table, by name.
+struct OpEntry {
+    const char* name;
+    bool (*is_present)(const Backend&);
+};
+const std::vector<OpEntry>& ops();
+
+// The first op of `needs` that the backend lacks, or null.
+const char* lacking(const Backend& backend, const std::vector<const char*>& needs);
 
 // What every op runs in: a backend, a number of threads, a stream.
 struct Context {

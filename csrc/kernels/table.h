@@ -11,6 +11,13 @@ namespace covfast {
 struct NullParams;
 struct ResampleAxisParams;
 struct WindowHuParams;
+struct ActivationParams;
+struct AvgPool3dParams;
+struct BinaryParams;
+struct Conv3dParams;
+struct CopyChannelsParams;
+struct Resize3dParams;
+struct SoftmaxParams;
 
 // How an op is to run. CPU entries cut their work with parallel_for and return when it is done; CUDA entries queue on
 // the stream and return at once.
@@ -34,6 +41,13 @@ struct Backend {
     void (*null)(const NullParams&, const Exec&);
     void (*resample_axis)(const ResampleAxisParams&, const Exec&);
     void (*window_hu)(const WindowHuParams&, const Exec&);
+    void (*activation)(const ActivationParams&, const Exec&) = nullptr;
+    void (*avg_pool3d)(const AvgPool3dParams&, const Exec&) = nullptr;
+    void (*binary)(const BinaryParams&, const Exec&) = nullptr;
+    void (*conv3d)(const Conv3dParams&, const Exec&) = nullptr;
+    void (*copy_channels)(const CopyChannelsParams&, const Exec&) = nullptr;
+    void (*resize3d)(const Resize3dParams&, const Exec&) = nullptr;
+    void (*softmax)(const SoftmaxParams&, const Exec&) = nullptr;
 };
 
 }  // namespace covfast

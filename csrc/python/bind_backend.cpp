@@ -29,6 +29,13 @@ void register_backend(py::module_& m) {
           py::arg("device"));
     m.def("last_backend", [] { return std::string(last_backend()); });
     m.def("forget_last_backend", forget_last_backend);
+    m.def("has_op",
+          [](const std::string& name, const std::string& op) {
+              for (const Backend* backend : backends())
+                  if (name == backend->name) return lacking(*backend, {op.c_str()}) == nullptr;
+              return false;
+          },
+          py::arg("backend"), py::arg("op"));
     m.def("hardware_threads", hardware_threads);
 }
 

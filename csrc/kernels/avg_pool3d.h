@@ -1,0 +1,30 @@
+// avg_pool3d: y[p] = (sum of x over the window at p stride - padding) / count. The count is the window's size inside x,
+// or, with count_include_pad, inside x and its padding (a window that ceil_mode lets hang over the end is cut there).
+//
+// x  (planes, in_size) f32, contiguous; planes = batch * channels
+// y  (planes, out_size) f32, contiguous; may not overlap x
+// Sums in f32: within taps * 2^-24 of the mean of |x|. No workspace. 2-D is D = 1 with kernel[0] = 1.
+// Throws SHAPE if sizes do not fit, VALUE_RANGE if a stride is below 1 or a padding above half the kernel.
+// Source: torch.nn.AvgPool3d, whose definition of ceil_mode this follows.
+#pragma once
+#include <cstdint>
+
+namespace covfast {
+
+struct AvgPool3dParams {
+    const float* x;  // (planes, in_size)
+    float* y;        // (planes, out_size)
+    int64_t planes;
+    int64_t in_size[3], out_size[3];               // (D, H, W)
+    int64_t kernel[3], stride[3], padding[3];      // (D, H, W)
+    bool ceil_mode, count_include_pad;
+};
+
+// Windows along one axis: as many as fit, or with ceil_mode as many as begin inside x or its left padding.
+int64_t pool_out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, bool ceil_mode);
+
+struct Context;
+// Checks the arguments and runs on the context's backend.
+void avg_pool3d(const AvgPool3dParams& params, const Context& context);
+
+}  // namespace covfast

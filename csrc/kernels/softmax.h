@@ -1,0 +1,21 @@
+// softmax: y[n, c, i] = exp(x[n, c, i] - m) / sum over c of exp(x[n, c, i] - m), with m the greatest x[n, :, i].
+//
+// x  (n, channels, plane) f32, contiguous
+// y  (n, channels, plane) f32, contiguous; may be x, may not overlap it otherwise
+// Sums in f32 in the order of c: within (channels + 4) * 2^-24. No workspace. Throws SHAPE if there is no channel.
+#pragma once
+#include <cstdint>
+
+namespace covfast {
+
+struct SoftmaxParams {
+    const float* x;  // (n, channels, plane)
+    float* y;        // (n, channels, plane)
+    int64_t n, channels, plane;
+};
+
+struct Context;
+// Checks the arguments and runs on the context's backend.
+void softmax(const SoftmaxParams& params, const Context& context);
+
+}  // namespace covfast
