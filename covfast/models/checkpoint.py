@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,10 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     expected = "a torch state dict that loads with weights_only"
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of pickles that it did not write; they are refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise FormatError(describe(file_name(path), type(error).__name__, expected)) from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):

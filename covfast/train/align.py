@@ -2,9 +2,9 @@
 
 The 1217 slices of COVID-SemiSeg's Pseudo-label folder keep the scanner's contrast, but their masks are the output of a
 network. The 599 slices of coronacases_png come from the same 20 volumes with expert masks, but their contrast is
-equalised. Slices of both sets that show the same anatomy are found by normalised cross-correlation, so that the
-experts' masks can be used on the natural contrast. The even file numbers of coronacases_png count the infected slices of a
-volume, so pseudo slice j lies at number j + offset, and slices beyond the numbers of its case have no infection.
+equalised. Slices of both sets that show the same anatomy are found by normalised cross-correlation, so that the experts
+lend their masks to the natural contrast. The file numbers of coronacases_png count the infected slices of a volume, so
+pseudo slice j lies at number j + offset, and slices beyond the numbers of its case have no infection.
 """
 
 # torch is not followed by the type checker: its classes and functions are Any.

@@ -1,0 +1,153 @@
+"""Reading, aligning and splitting of the training slices."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from covfast.errors import FormatError, ValueRangeError
+from covfast.train import read_recipe
+from covfast.train.align import CASES, Match, correlation, locate, smooth_offsets
+from covfast.train.data import (
+    Slices,
+    case_of,
+    doctor_slices,
+    expert_mask,
+    lung_box,
+    pseudo_files,
+    read_grey,
+    split_cases,
+    to_window,
+)
+
+
+def texture(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_correlation_equals_the_definition() -> None:
+    template, stack = texture(0, 5, 7), texture(1, 3, 16, 12)
+    found = correlation(template, stack)
+    t = template.astype(np.float64) - template.mean(dtype=np.float64)
+    for d, i, j in ((0, 0, 0), (1, 4, 3), (2, 11, 5)):
+        w = stack[d, i : i + 5, j : j + 7].astype(np.float64)
+        expected = (t * (w - w.mean())).sum() / np.sqrt((t**2).sum() * ((w - w.mean()) ** 2).sum())
+        assert found[d, i, j] == pytest.approx(expected, abs=1e-5)
+
+
+def test_locate_finds_slice_and_place_of_a_cutout() -> None:
+    stack = texture(2, 4, 32, 32) * 50
+    match = locate(stack[2, 6:20, 9:25] * 0.5 + 3, stack, [10, 12, 14, 16], 2)
+    assert (match.number, match.row, match.column) == (14, 12, 18)
+    assert match.score == pytest.approx(1.0, abs=1e-4)
+
+
+def test_smooth_offsets_ignore_outliers_and_bad_matches() -> None:
+    matches = [Match(0.9, k + 100, 0, 0) for k in range(9)]
+    matches[4] = Match(0.95, 3, 0, 0)
+    matches[8] = Match(0.2, 0, 0, 0)
+    assert smooth_offsets(range(9), matches) == [100] * 9
+
+
+def test_smooth_offsets_without_a_good_match_raise() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        smooth_offsets([0], [Match(0.1, 0, 0, 0)])
+
+
+def test_expert_mask_beyond_the_infected_slices_is_empty() -> None:
+    blank = np.zeros((256, 256), np.uint8)
+    image = np.full((40, 60), 90, np.uint8)
+    found = expert_mask(image, 30, Match(0.1, 20, 0, 0), {20: (blank, blank, blank)}, 512, 512)
+    assert found is not None
+    assert not found[0].any()
+    assert found[0].shape == image.shape
+
+
+def test_expert_mask_lies_on_the_anatomy_that_was_matched() -> None:
+    whole = np.clip(120 + 60 * texture(3, 64, 64), 0, 200).astype(np.uint8)
+    grid = np.asarray(Image.fromarray(whole).resize((256, 256), Image.Resampling.BICUBIC))
+    mask = np.where(grid > 150, 255, 0).astype(np.uint8)
+    full = np.asarray(Image.fromarray(grid).resize((512, 512), Image.Resampling.BILINEAR))
+    image = full[100:300, 60:360]
+    found = expert_mask(image, 8, Match(0.9, 8, 48, 32), {8: (grid, mask, mask)}, 512, 512)
+    assert found is not None
+    agree = ((found[0] >= 128) == (image > 150)).mean()
+    assert agree > 0.95
+
+
+def test_cases_have_numbers_that_do_not_overlap() -> None:
+    spans = sorted((case.first, case.last) for case in CASES.values())
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
+    assert case_of(400) == "coronacases_004"
+    assert case_of(200) is None
+
+
+def test_window_of_coronacases_places_air_and_soft_tissue() -> None:
+    grey = to_window(np.array([[0, 100]], np.uint8), "coronacases_001", 100.0)
+    assert [round(g / 255 * 1500 - 1250) for g in grey[0]] == pytest.approx([-1020, 45], abs=4)
+
+
+def test_lung_box_grows_inside_the_picture() -> None:
+    lungs = np.zeros((20, 30), np.uint8)
+    lungs[2:10, 15:25] = 255
+    assert lung_box(lungs, 4) == (slice(0, 14), slice(11, 29))
+
+
+def test_read_grey_of_a_broken_file_names_it(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(FormatError, match=r"broken\.png"):
+        read_grey(tmp_path / "broken.png")
+
+
+def make_slices(cases: list[str], kinds: list[str]) -> Slices:
+    blank = np.zeros((len(cases), 4, 4), np.uint8)
+    return Slices(blank, blank, blank, tuple(cases), tuple(kinds), tuple(map(str, range(len(cases)))))
+
+
+def test_split_leaves_no_case_on_both_sides_and_loses_none() -> None:
+    cases = ["doctor_1", "doctor_1", "doctor_2", "doctor_3", "a", "a", "b", "b"]
+    kinds = ["doctor"] * 4 + ["aligned", "png"] * 2
+    slices = make_slices(cases, kinds)
+    inside, outside = split_cases(slices, ["b"], 2, seed=5)
+    assert sorted([*inside, *outside]) == list(range(8))
+    assert not {cases[i] for i in inside} & {cases[i] for i in outside}
+    assert {6, 7} <= set(outside)
+    assert sum(kinds[i] == "doctor" for i in outside) >= 2
+
+
+def test_recipe_changes_reach_their_place_and_unknown_keys_raise() -> None:
+    assert read_recipe("miniseg-infection", {"optimisation.steps": 3})["optimisation"]["steps"] == 3
+    for key in ("optimisation.stepz", "steps", "input.size.x"):
+        with pytest.raises(ValueRangeError, match="set"):
+            read_recipe("miniseg-infection", {key: 1})
+
+
+def test_recipe_that_is_missing_or_no_toml_raises(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="miniseg-infection"):
+        read_recipe("absent")
+    path = tmp_path / "bad.toml"
+    path.write_text(json.dumps({"a": 1}))
+    with pytest.raises(FormatError, match="TOML"):
+        read_recipe(path)
+
+
+def test_held_out_pseudo_slices_of_the_recipe_stay_out(data_dir: Path) -> None:
+    rows = list(doctor_slices(data_dir))
+    cases, kinds = [row[3] for row in rows], ["doctor"] * len(rows)
+    for name, case in CASES.items():
+        files = pseudo_files(data_dir, case.pattern)
+        cases += [name] * len(files)
+        kinds += ["aligned"] * len(files)
+    table = read_recipe("miniseg-infection")
+    split = table["split"]
+    inside, outside = split_cases(make_slices(cases, kinds), split["held_out"], split["doctor_count"], table["seed"])
+    assert not {cases[i] for i in inside} & {cases[i] for i in outside}
+    assert set(split["held_out"]) <= {cases[i] for i in outside}
+    assert sum(kinds[i] == "doctor" for i in outside) >= 10
