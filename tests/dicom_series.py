@@ -1,124 +1,37 @@
 """Difficult DICOM series: one synthetic chest CT, written in the ways that real archives surprise readers with.
 
-The CT is analytic (`hounsfield`), so every series samples the same patient wherever its slices lie, and the volume of its
-lesion is known in closed form. Every file carries a planted patient name and id, which must never come out again.
-
-    python tests/dicom_series.py OUT      writes every series to OUT/<name>/ and prints what reading each ends in
+python tests/dicom_series.py OUT      writes every series to OUT/<name>/ and prints what reading each ends in
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-
-PATIENT_NAME, PATIENT_ID, PATIENT_DATE = "Planted^Lovelace", "PLANTED-0815-ID", "19151210"
-PLANTED = ("Planted", "Lovelace", PATIENT_ID, PATIENT_DATE)
-
-SHAPE = (24, 128, 128)
-SPACING_MM = (2.5, 2.0, 2.0)
-ORIGIN_MM = (-127.0, -127.0, 100.0)  # LPS position of voxel (0, 0, 0)
-
-AIR, LUNG, TISSUE, LESION = -1000, -850, 40, 150
-LESION_CENTRE_MM = (62.0, 12.0, 131.0)
-LESION_RADIUS_MM = 13.9
-EDGE_MM = 5.0  # width of every boundary: two slices see it, so that linear interpolation has something to work with
-
-
-def _inside(distance_mm: Array) -> Array:
-    """Share of a voxel inside a surface at signed `distance_mm` (negative inside): a ramp of width EDGE_MM."""
-    return np.clip(0.5 - distance_mm / EDGE_MM, 0.0, 1.0)
+from dicom_files import (
+    LESION_CENTRE_MM,
+    ORIGIN_MM,
+    SHAPE,
+    SPACING_MM,
+    Array,
+    Plane,
+    hounsfield,
+    lesion_ml,
+    lesion_truth_ml,
+    points_of,
+    transcode,
+    truth_hu,
+    write_enhanced,
+    write_slices,
+)
 
 
-def _ellipse(x: Array, y: Array, centre: tuple[float, float], radii: tuple[float, float]) -> Array:
-    a, b = radii
-    return (np.hypot((x - centre[0]) / a, (y - centre[1]) / b) - 1.0) * min(a, b)
-
-
-def _lesion_share(points: Array) -> Array:
-    offset = points - np.reshape(LESION_CENTRE_MM, (3,) + (1,) * (points.ndim - 1))
-    return _inside(np.sqrt((offset**2).sum(axis=0)) - LESION_RADIUS_MM)
-
-
-def hounsfield(points: Array) -> Array:
-    """int16 HU of the patient at LPS `points` (3, ...) in mm: body, two lungs and one round lesion in the left lung."""
-    x, y, z = points
-    body = _inside(_ellipse(x, y, (0.0, 0.0), (115.0, 90.0)))
-    lungs = _inside(_ellipse(x, y, (58.0, 0.0), (40.0, 62.0))) + _inside(_ellipse(x, y, (-58.0, 5.0), (42.0, 60.0)))
-    hu = AIR + body * (TISSUE - AIR) + lungs * (LUNG - TISSUE)
-    # A slow gradient along z: a slice put in the wrong place is seen in the values.
-    hu = hu + lungs * 0.5 * (z - ORIGIN_MM[2])
-    share = _lesion_share(points)
-    return np.rint(hu * (1 - share) + share * LESION).astype(np.int16)
-
-
-def lesion_truth_ml() -> float:
-    """Volume of the lesion in mL: 4/3 pi (r^3 + r w^2 / 4), the integral of a ball whose boundary is a ramp of width w."""
-    r, w = LESION_RADIUS_MM, EDGE_MM
-    return 4.0 / 3.0 * np.pi * (r**3 + r * w * w / 4.0) / 1000.0
-
-
-def points_of(shape: Sequence[int], affine: Array) -> Array:
-    """(3, D, H, W) LPS positions of the voxels of a grid."""
-    index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij"))
-    return np.tensordot(affine[:3, :3], index, axes=1) + affine[:3, 3][:, None, None, None]
-
-
-def lesion_ml(hu: Array, affine: Array) -> float:
-    """Volume of the lesion in a (D, H, W) HU array in mL, with partial volume: the excess over lung around its place.
-
-    Looked for where the patient coordinates say it is, so a wrong affine loses volume just as wrong values do.
-    """
-    points = points_of(hu.shape, affine)
-    offset = points - np.reshape(LESION_CENTRE_MM, (3, 1, 1, 1))
-    near = np.sqrt((offset**2).sum(axis=0)) < LESION_RADIUS_MM + 2 * EDGE_MM
-    lung = LUNG + 0.5 * (points[2] - ORIGIN_MM[2])
-    share = np.clip((hu - lung) / (LESION - lung), 0.0, 1.0)
-    return float(share[near].sum() * abs(np.linalg.det(affine[:3, :3])) / 1000.0)
-
-
-def upright_affine() -> Array:
-    """(4, 4) affine from (d, h, w) to LPS mm of the plain series."""
-    affine = np.zeros((4, 4))
-    affine[2, 0], affine[1, 1], affine[0, 2] = SPACING_MM
-    affine[:3, 3], affine[3, 3] = ORIGIN_MM, 1.0
-    return affine
-
-
-def truth_hu() -> Array:
-    """(24, 128, 128) int16 HU of the plain series."""
-    return hounsfield(points_of(SHAPE, upright_affine()))
-
-
-@dataclass
-class Plane:
-    """One slice before it is written; mutations change it freely."""
-
-    hu: Array
-    position: tuple[float, float, float]
-    number: int
-    row: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    column: tuple[float, float, float] = (0.0, 1.0, 0.0)
-    spacing: tuple[float, float] = (SPACING_MM[1], SPACING_MM[2])
-    slope: float = 1.0
-    intercept: float = -1024.0
-    image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "AXIAL")
-    padding: int | None = None
-    acquisition: int = 1
-    tilt_degrees: float = 0.0
-    modality: str = "CT"
-    series: int = 1
-
-
-def planes_along(step: tuple[float, float, float], column: tuple[float, float, float], z_mm: Sequence[float] | None = None) -> list[Plane]:
+def planes_along(
+    step: tuple[float, float, float], column: tuple[float, float, float], z_mm: Sequence[float] | None = None
+) -> list[Plane]:
     """Slices that sample the patient at ORIGIN_MM + k * step, or at the given heights `z_mm` (k may be fractional)."""
     heights = np.arange(SHAPE[0], dtype=np.float64) if z_mm is None else (np.asarray(z_mm) - ORIGIN_MM[2]) / step[2]
     planes = []
@@ -152,13 +65,22 @@ def slope_per_slice() -> list[Plane]:
     return planes
 
 
+def outside_field() -> Array:
+    """(H, W) bool, True outside the circular field of view."""
+    h, w = np.mgrid[: SHAPE[1], : SHAPE[2]] - 63.5
+    return np.hypot(h, w) > 64
+
+
+def padded_truth() -> Array:
+    """HU of the padded series once its padding is air."""
+    return np.where(outside_field(), -1024, truth_hu()).astype(np.int16)
+
+
 def padded() -> list[Plane]:
     """-2000 outside the circular field of view, as the scanner's padding value."""
     planes = plain()
-    h, w = np.mgrid[: SHAPE[1], : SHAPE[2]] - 63.5
-    outside = np.hypot(h, w) > 64
     for plane in planes:
-        plane.hu = np.where(outside, -2000, plane.hu).astype(np.int16)
+        plane.hu = np.where(outside_field(), -2000, plane.hu).astype(np.int16)
         plane.padding, plane.intercept = -2000, 0.0
     return planes
 
@@ -166,6 +88,12 @@ def padded() -> list[Plane]:
 def missing_slice() -> list[Plane]:
     planes = plain()
     del planes[12]
+    return planes
+
+
+def wide_gap() -> list[Plane]:
+    planes = plain()
+    del planes[10:15]
     return planes
 
 
@@ -189,7 +117,10 @@ def tilted(degrees: float = 12.0) -> list[Plane]:
     """Gantry tilt: the slices lean, the table still moves along z."""
     angle = np.deg2rad(degrees)
     column = (0.0, round(float(np.cos(angle)), 9), round(float(np.sin(angle)), 9))
-    planes = planes_along((0.0, 0.0, SPACING_MM[0] / float(np.cos(angle))), column)
+    # Lowered so that the leaning slices cover the lesion as the plain ones do.
+    step = SPACING_MM[0] / float(np.cos(angle))
+    lower = float(np.sin(angle)) * (LESION_CENTRE_MM[1] - ORIGIN_MM[1]) / float(np.cos(angle))
+    planes = planes_along((0.0, 0.0, step), column, [ORIGIN_MM[2] - lower + k * step for k in range(SHAPE[0])])
     for plane in planes:
         plane.tilt_degrees = degrees
     return planes
@@ -255,140 +186,144 @@ def several_series() -> list[Plane]:
     return [scout, *thick, *short, *shuffled()]
 
 
-def _uid(*parts: int) -> str:
-    return "1.2.826.0.1.3680043.8.498.77." + ".".join(str(part) for part in parts)
+@dataclass(frozen=True)
+class Case:
+    """One difficult series and how reading it must end.
+
+    Attributes:
+        write: writes the series into a folder.
+        fault: code of the fault that refuses it, "" where it must be read right.
+        is_repairable: whether on_geometry="repair" reads it.
+        expected: the HU that must be read, after the repair if there is one; None where it interpolates or leaves out.
+    """
+
+    title: str
+    write: Callable[[Path], None]
+    fault: str = ""
+    is_repairable: bool = True
+    expected: Callable[[], Array] | None = truth_hu
 
 
-def _stored(plane: Plane) -> Array:
-    stored = np.rint((plane.hu.astype(np.float64) - plane.intercept) / plane.slope)
-    return stored.astype(np.int16)
+def _plain_case(planes: Callable[[], Sequence[Plane]], syntax: str = "") -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        write_slices(folder, planes())
+        if syntax:
+            transcode(folder, syntax)
+
+    return write
 
 
-def dataset(plane: Plane, index: int) -> Any:
-    """pydicom dataset of one CT slice, explicit little endian, with the planted identity."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+# The series of the comparison with other readers: one CT, and fifteen mutations of it.
+CASES = {
+    "shuffled": Case("normal, InstanceNumber shuffled", _plain_case(shuffled)),
+    "consistent": Case("normal, InstanceNumber consistent", _plain_case(plain)),
+    "rle": Case("RLE", _plain_case(shuffled, "1.2.840.10008.1.2.5")),
+    "j2k": Case("JPEG 2000 lossless", _plain_case(shuffled, "1.2.840.10008.1.2.4.90")),
+    "jpeg_ls": Case("JPEG-LS lossless", _plain_case(shuffled, "1.2.840.10008.1.2.4.80")),
+    "jpeg_sv1": Case("JPEG Lossless SV1", _plain_case(shuffled, "1.2.840.10008.1.2.4.70")),
+    "big_endian": Case("big endian", _plain_case(shuffled, "1.2.840.10008.1.2.2")),
+    "deflated": Case("deflated little endian", _plain_case(shuffled, "1.2.840.10008.1.2.1.99")),
+    "slope": Case("rescale differs per slice", _plain_case(slope_per_slice)),
+    "padding": Case("padding -2000", _plain_case(padded), expected=padded_truth),
+    "missing": Case("one slice missing", _plain_case(missing_slice), "MISSING_SLICE", expected=None),
+    "duplicate": Case("duplicate position", _plain_case(duplicate_position), "DUPLICATE_POSITION"),
+    "localizer": Case("localizer in the same series", _plain_case(localizer_inside), "LOCALIZER_IN_SERIES"),
+    "tilt": Case("gantry tilt 12 degrees", _plain_case(tilted), "GANTRY_TILT", expected=None),
+    "jitter": Case("z jitter 0.06 mm", _plain_case(jittered)),
+    "enhanced": Case("Enhanced multi-frame, shared rescale", lambda folder: write_enhanced(folder, plain())),
+}
 
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = MRImageStorage if plane.modality == "MR" else CTImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid(plane.series, 1, index + 1)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate = PATIENT_NAME, PATIENT_ID, PATIENT_DATE
-    ds.PatientSex, ds.AccessionNumber, ds.StudyID, ds.ReferringPhysicianName = "F", PATIENT_ID, "1", PATIENT_NAME
-    ds.StudyDate = ds.SeriesDate = ds.ContentDate = ds.AcquisitionDate = PATIENT_DATE
-    ds.StudyTime = ds.SeriesTime = ds.ContentTime = ds.AcquisitionTime = "120000"
-    ds.Manufacturer, ds.SeriesDescription = "covfast", f"Chest of {PATIENT_NAME}"
-    ds.Modality, ds.ImageType, ds.BodyPartExamined = plane.modality, list(plane.image_type), "CHEST"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = _uid(9), _uid(plane.series), _uid(8)
-    ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = plane.series, plane.number, plane.acquisition
-    ds.PatientPosition, ds.PositionReferenceIndicator, ds.KVP = "HFS", "", "120"
-    ds.ImagePositionPatient = list(plane.position)
-    ds.ImageOrientationPatient = [*plane.row, *plane.column]
-    ds.PixelSpacing, ds.SliceThickness, ds.GantryDetectorTilt = list(plane.spacing), SPACING_MM[0], plane.tilt_degrees
-    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = *plane.hu.shape, 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
-    ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = plane.slope, plane.intercept, "HU"
-    if plane.padding is not None:
-        ds.add_new(0x00280120, "SS", int(plane.padding - plane.intercept))
-    ds.PixelData = _stored(plane).tobytes()
-    return ds
-
-
-def write_slices(folder: Path, planes: Sequence[Plane]) -> None:
-    """One file a slice, named by a fixed shuffle so that file order is never slice order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = np.random.default_rng(3).permutation(len(planes))
-    for index, (plane, name) in enumerate(zip(planes, names, strict=True)):
-        dataset(plane, index).save_as(folder / f"IM{name:04d}.dcm", enforce_file_format=True)
-
-
-def transcode(folder: Path, syntax: str) -> None:
-    """Rewrites every file of a folder in another transfer syntax: pydicom for the uncompressed ones, GDCM otherwise."""
-    import pydicom
-    from pydicom import Dataset, dcmwrite
-    from pydicom.uid import UID
-
-    if UID(syntax).is_compressed and not UID(syntax).is_deflated:
-        for path in folder.iterdir():
-            _compress(path, syntax)
-        return
-    for path in folder.iterdir():
-        ds = pydicom.dcmread(path)
-        ds.file_meta.TransferSyntaxUID = UID(syntax)
-        little = UID(syntax).is_little_endian
-        if not little:
-            # pydicom refuses to change the byte order of what it has read; a fresh data set has no order yet.
-            meta, ds = ds.file_meta, Dataset(ds)
-            ds.file_meta = meta
-            ds.PixelData = np.frombuffer(ds.PixelData, "<i2").astype(">i2").tobytes()
-        ds["PixelData"].VR = "OW"
-        dcmwrite(path, ds, enforce_file_format=True, implicit_vr=UID(syntax).is_implicit_VR, little_endian=little)
+# What else must end well.
+MORE_CASES = {
+    "implicit": Case("implicit little endian", _plain_case(shuffled, "1.2.840.10008.1.2")),
+    "jpeg_57": Case("JPEG Lossless, process 14", _plain_case(shuffled, "1.2.840.10008.1.2.4.57")),
+    "per_frame": Case(
+        "Enhanced multi-frame, rescale per frame", lambda folder: write_enhanced(folder, slope_per_slice(), "per-frame")
+    ),
+    "legacy": Case(
+        "Legacy Converted Enhanced, rescale per frame",
+        lambda folder: write_enhanced(folder, slope_per_slice(), "per-frame", legacy=True),
+    ),
+    "several": Case("four series in one folder", _plain_case(several_series)),
+    "different": Case(
+        "duplicate position, other pixels", _plain_case(lambda: duplicate_position(False)), "DUPLICATE_POSITION"
+    ),
+    "orientation": Case(
+        "three slices of another orientation", _plain_case(mixed_orientation), "MIXED_ORIENTATION", expected=None
+    ),
+    "irregular": Case("2 mm below, 3 mm above", _plain_case(irregular), "IRREGULAR_SPACING", expected=None),
+    "pixel_spacing": Case(
+        "two slices of another pixel spacing", _plain_case(mixed_pixel_spacing), "MIXED_PIXEL_SPACING", expected=None
+    ),
+    "size": Case("two slices of another size", _plain_case(mixed_size), "MIXED_SIZE", expected=None),
+    "lone": Case("one lone slice", _plain_case(lone_slice), "LONE_SLICE", is_repairable=False),
+    "wide_gap": Case("five slices missing", _plain_case(wide_gap), "MISSING_SLICE", is_repairable=False),
+}
 
 
-def _compress(path: Path, syntax: str) -> None:
-    import gdcm
+@dataclass(frozen=True)
+class Outcome:
+    """What reading one series ended in."""
 
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    if not reader.Read():
-        raise RuntimeError(f"GDCM cannot read {path.name}")
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
-    change.SetInput(reader.GetImage())
-    if not change.Change():
-        raise RuntimeError(f"GDCM cannot encode {syntax}")
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(path))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    if not writer.Write():
-        raise RuntimeError(f"GDCM cannot write {path.name}")
+    title: str
+    ending: str
+    lesion_ml: float | None
+    error_percent: float | None
+    is_exact: bool
+    declared: str
 
 
-def _item(**values: Any) -> Any:
-    from pydicom.dataset import Dataset
+def outcome(case: Case, folder: Path) -> Outcome:
+    """Reads a written series as it is, and with repairs where that is refused."""
+    import covfast.io
+    from covfast.errors import CovfastError
 
-    item = Dataset()
-    for key, value in values.items():
-        setattr(item, key, value)
-    return item
-
-
-def write_enhanced(folder: Path, planes: Sequence[Plane], rescale: str = "shared", legacy: bool = False) -> None:
-    """One Enhanced CT multi-frame file; rescale in the "shared" or the "per-frame" functional groups; frames shuffled."""
-    from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
-
-    folder.mkdir(parents=True, exist_ok=True)
-    order = np.random.default_rng(4).permutation(len(planes))
-    frames = [planes[i] for i in order]
-    ds = dataset(frames[0], 0)
-    ds.SOPClassUID = LegacyConvertedEnhancedCTImageStorage if legacy else EnhancedCTImageStorage
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "SliceThickness", "GantryDetectorTilt"):
-        delattr(ds, keyword)
-    shared = _item(
-        PixelMeasuresSequence=[_item(PixelSpacing=list(frames[0].spacing), SliceThickness=SPACING_MM[0])],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=[*frames[0].row, *frames[0].column])],
-        CTImageFrameTypeSequence=[_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])],
+    ending = "right"
+    try:
+        volume = covfast.io.read(folder)
+    except CovfastError as refused:
+        ending = f"{type(refused).__name__} {case.fault}".strip()
+        try:
+            volume = covfast.io.read(folder, on_geometry="repair")
+        except CovfastError:
+            return Outcome(case.title, f"{ending}, also with repair", None, None, False, "")
+        ending += "; with repair, declared"
+    ml = lesion_ml(volume.hu, volume.geometry.affine)
+    truth = case.expected() if case.expected else None
+    return Outcome(
+        case.title,
+        ending,
+        ml,
+        100.0 * (ml / lesion_truth_ml() - 1.0),
+        truth is not None and volume.hu.shape == truth.shape and bool((volume.hu == truth).all()),
+        ", ".join(str(note["code"]) for note in volume.notes),
     )
-    ds.PerFrameFunctionalGroupsSequence = []
-    for number, frame in enumerate(frames):
-        item = _item(
-            PlanePositionSequence=[_item(ImagePositionPatient=list(frame.position))],
-            FrameContentSequence=[_item(StackID="1", InStackPositionNumber=number + 1)],
-        )
-        if rescale == "per-frame":
-            item.PixelValueTransformationSequence = [_rescale(frame)]
-        ds.PerFrameFunctionalGroupsSequence.append(item)
-    if rescale == "shared":
-        shared.PixelValueTransformationSequence = [_rescale(frames[0])]
-    ds.SharedFunctionalGroupsSequence = [shared]
-    ds.ImageType, ds.NumberOfFrames = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], len(frames)
-    ds.PixelData = b"".join(_stored(frame).tobytes() for frame in frames)
-    ds.save_as(folder / "IM0000.dcm", enforce_file_format=True)
 
 
-def _rescale(plane: Plane) -> Any:
-    return _item(RescaleSlope=plane.slope, RescaleIntercept=plane.intercept, RescaleType="HU")
+def outcomes(root: Path, cases: dict[str, Case]) -> list[Outcome]:
+    """Writes every series to root/<name> and reads it."""
+    results = []
+    for name, case in cases.items():
+        case.write(root / name)
+        results.append(outcome(case, root / name))
+    return results
+
+
+def markdown(results: Sequence[Outcome]) -> str:
+    """The outcomes as a table."""
+    lines = [
+        f"| series | ends in | lesion mL (truth {lesion_truth_ml():.2f}) | error | HU exact | notes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        ml = "-" if one.lesion_ml is None else f"{one.lesion_ml:.2f}"
+        error = "-" if one.error_percent is None else f"{one.error_percent:+.2f} %"
+        exact = "-" if one.lesion_ml is None else "yes" if one.is_exact else "interpolated or cut"
+        lines.append(f"| {one.title} | {one.ending} | {ml} | {error} | {exact} | {one.declared} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tests/dicom_series.py OUT")
+    print(markdown(outcomes(Path(sys.argv[1]), {**CASES, **MORE_CASES})))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import FormatError, ValueRangeError, describe
+from covfast.errors import FormatError, MemoryLimitError, ValueRangeError, describe
 
 AIR_HU = -1024
 """What padding becomes: the lowest value of a 12-bit CT, so that nothing downstream sees a second kind of air."""
@@ -62,9 +62,12 @@ def gather(planes: Iterable[npt.NDArray[Any]], shape: tuple[int, int, int], name
         shape: (D, H, W).
         name: the file or series, for messages.
     Returns: int16 as long as every value is a whole number in int16, else float32.
-    Raises: FormatError: NaN or infinite values.
+    Raises: FormatError: NaN or infinite values; MemoryLimitError: no memory for the volume.
     """
-    values: npt.NDArray[Any] = np.empty(shape, dtype=np.int16)
+    try:
+        values: npt.NDArray[Any] = np.empty(shape, dtype=np.int16)
+    except MemoryError:
+        raise MemoryLimitError(describe(name, f"{shape} voxels", "a volume that fits into memory")) from None
     low, high, padding = np.inf, -np.inf, 0
     for index, plane in enumerate(planes):
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():

@@ -17,7 +17,7 @@ from covfast.errors import FormatError, GeometryError, describe, file_name
 from covfast.io.dicom import repair
 from covfast.io.dicom.geometry import Fault, Stack, analyse
 from covfast.io.dicom.headers import Slice, find_files, read_headers
-from covfast.io.dicom.pixels import slices_in_hu
+from covfast.io.dicom.pixels import check_size, slices_in_hu
 from covfast.io.dicom.series import Candidate, candidates
 from covfast.io.hounsfield import check_hounsfield, gather, padding_notes, unwindow
 from covfast.io.images import image_suffix
@@ -133,6 +133,8 @@ def _planes(stack: Stack, frame: repair.Frame, padding: list[int]) -> Iterator[n
 
 
 def _assemble(stack: Stack, notes: list[Mapping[str, Any]], input_window: tuple[float, float] | None) -> Volume:
+    for one in stack.slices:
+        check_size(one.header)
     frame = _frame(stack)
     places, start_mm, spacing_mm = repair.grid_places(stack)
     shape = (len(places), *frame.shape)

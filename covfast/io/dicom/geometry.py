@@ -97,10 +97,10 @@ def _misfit(one: Slice, other: Slice) -> str:
     """Why two slices cannot lie in one stack, as the code of a fault, or ""."""
     if is_localizer(one) != is_localizer(other):
         return "LOCALIZER_IN_SERIES"
-    if one.position is None or one.orientation is None or one.spacing is None:
-        return "NO_POSITION"
-    if other.orientation is None or other.spacing is None:
-        return "NO_POSITION"
+    if not (
+        one.position and one.orientation and one.spacing and other.position and other.orientation and other.spacing
+    ):
+        return "" if _has_place(one) == _has_place(other) else "NO_POSITION"
     if np.abs(np.subtract(one.orientation, other.orientation)).max() > DIRECTION_TOLERANCE:
         return "MIXED_ORIENTATION"
     if (one.header.rows, one.header.columns) != (other.header.rows, other.header.columns):
@@ -108,6 +108,10 @@ def _misfit(one: Slice, other: Slice) -> str:
     if not np.allclose(one.spacing, other.spacing, rtol=PIXEL_SPACING_TOLERANCE):
         return "MIXED_PIXEL_SPACING"
     return ""
+
+
+def _has_place(one: Slice) -> bool:
+    return bool(one.position and one.orientation and one.spacing)
 
 
 _MISFITS = {

@@ -21,9 +21,9 @@ _EXPECTED = "a DICOM file, or a name that ends in .nii, .nii.gz, .nrrd, .nhdr, .
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "BodyPartExamined",
     "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
     "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleType", "NumberOfFrames", "SharedFunctionalGroupsSequence",
+    "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
@@ -36,6 +36,10 @@ _BROKEN = (
 )  # fmt: skip
 
 Vector = tuple[float, ...]
+
+
+class _Malformed(ValueError):
+    """A value that the standard forbids; the text quotes nothing but numbers."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Header:
     rows: int
     columns: int
     frames: int
-    is_grey: bool
+    photometric: str
     body_part: str
     kernel: str
     thickness_mm: float
@@ -145,6 +149,8 @@ def read_headers(files: Sequence[Path]) -> list[Slice]:
             if dataset.get("SOPClassUID") == _MEDIA_DIRECTORY or "Rows" not in dataset:
                 continue
             slices.extend(_slices(path, dataset))
+        except _Malformed as error:
+            raise FormatError(describe(file_name(path), str(error), "a valid CT image")) from None
         except (InvalidDicomError, *_BROKEN) as error:
             # The parser's own words may quote the file's contents: only the kind of error is passed on.
             raise FormatError(
@@ -172,7 +178,7 @@ def _vector(dataset: Any, keyword: str, length: int) -> Vector | None:
     if value is None or value == "" or len(value) == 0:
         return None
     if len(value) != length:
-        raise ValueError(f"{keyword} of {len(value)} numbers")
+        raise _Malformed(f"{keyword} of {len(value)} numbers")
     return tuple(float(number) for number in value)
 
 
@@ -205,7 +211,7 @@ def _group(dataset: Any, frame: int, sequence: str) -> Any:
 def _rescale(group: Any) -> Rescale:
     rescale = Rescale(_number(group, "RescaleSlope", 1.0), _number(group, "RescaleIntercept"))
     if rescale.slope == 0:
-        raise ValueError("RescaleSlope of 0")
+        raise _Malformed("RescaleSlope of 0")
     return rescale
 
 
@@ -213,7 +219,7 @@ def _slices(path: Path, dataset: Any) -> list[Slice]:
     frames = max(int(_number(dataset, "NumberOfFrames", 1)), 1)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     if frames > 1 and per_frame and len(per_frame) != frames:
-        raise ValueError(f"{len(per_frame)} functional groups for {frames} frames")
+        raise _Malformed(f"{len(per_frame)} functional groups for {frames} frames")
     header = Header(
         path=path,
         series_uid=_text(dataset, "SeriesInstanceUID"),
@@ -225,8 +231,7 @@ def _slices(path: Path, dataset: Any) -> list[Slice]:
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         frames=frames,
-        is_grey=_number(dataset, "SamplesPerPixel", 1) == 1
-        and _text(dataset, "PhotometricInterpretation").startswith("MONO"),
+        photometric=_text(dataset, "PhotometricInterpretation").upper(),
         body_part=_text(dataset, "BodyPartExamined").upper(),
         kernel=_text(dataset, "ConvolutionKernel"),
         thickness_mm=_number(_group(dataset, 0, "PixelMeasuresSequence"), "SliceThickness"),

@@ -107,7 +107,7 @@ def place(plane: Array, frame: Frame, index: int) -> Array:
 
 
 def grid_places(stack: Stack) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Where each plane of the uniform grid lies among the slices (2.25: a quarter past the third); start, spacing in mm."""
+    """Place of each plane of the even grid among the slices (2.25: a quarter past the third), its start and spacing."""
     along = stack.along_mm
     if stack.index is not None:
         spacing, start = np.polynomial.polynomial.polyfit(stack.index, along, 1)[::-1]

@@ -46,7 +46,11 @@ def _obstacle(slices: Sequence[Slice], stack: Stack) -> str:
     modality = slices[0].header.modality
     if modality != "CT":
         return f"modality {modality or 'not stated'}, not CT"
-    if not slices[0].header.is_grey:
+    photometric = slices[0].header.photometric
+    if photometric == "MONOCHROME1":
+        # GDCM inverts these when it decodes them, by the range of their bits: the HU would be wrong.
+        return "MONOCHROME1 (inverted) pixels"
+    if photometric != "MONOCHROME2":
         return "a colour picture"
     if slices[0].header.unit not in ("", "HU", "HU_MOD", "US"):
         return f"values in {slices[0].header.unit}, not HU"
