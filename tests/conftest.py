@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from covfast import _core
+from covfast.phantom import Phantom, chest_phantom
 
 BACKENDS = {entry["name"]: entry["missing"] for entry in _core.backends()}
 
@@ -34,3 +35,16 @@ def data_dir() -> Path:
     if not Path(path).is_dir():
         pytest.skip("COVFAST_DATA names no folder")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def model() -> str:
+    """Name of the trained model; tests that run it skip where covfast-weights is not installed."""
+    pytest.importorskip("covfast_weights", reason="covfast-weights is not installed: pip install ./weights")
+    return "miniseg-infection"
+
+
+@pytest.fixture(scope="session")
+def small_phantom() -> Phantom:
+    """The synthetic chest CT on a coarse grid: quick to segment."""
+    return chest_phantom(shape=(64, 128, 128), spacing_mm=(5.0, 2.8125, 2.8125), seed=0)

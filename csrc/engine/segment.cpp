@@ -118,9 +118,9 @@ void find_lungs(const CaseInput& input, const View3<uint8_t>& lungs_out, const C
         params.size[axis] = input.size[axis];
         params.stride[axis] = input.stride[axis];
         params.spacing_mm[axis] = input.spacing_mm[axis];
-        params.out_stride[axis] = lungs_out.stride[axis];
+        params.label_stride[axis] = lungs_out.stride[axis];
     }
-    params.out = lungs_out.data;
+    params.labels = lungs_out.data;
     lungs(params, context, progress);
 }
 
