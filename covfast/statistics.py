@@ -128,7 +128,7 @@ def no_lungs(volume: Volume, message: str) -> Json:
     region: Json = {**visible, "is_cut_off": False, "visible": visible, "hu": None, "infection_hu": None}
     return {
         "schema_version": SCHEMA_VERSION,
-        "lungs": {side: region for side in ("all", *SIDES)},
+        "lungs": dict.fromkeys(("all", *SIDES), region),
         "lesions": {"lesion_count": None, "largest_lesion_ml": None, "minimum_lesion_ml": MIN_LESION_ML},
         "thirds": [_third(side, third) for side in ("right", "left") for third in THIRDS],
         "warnings": [_warning("NO_LUNGS", None, message), *_scan_warnings(volume)],
