@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from covfast.errors import OutputError, describe, file_name
 from covfast.volume import INFECTION, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
@@ -105,9 +107,7 @@ def preview(
     _panel(draw, statistics, (GAP_PX + 3 * (TILE_PX + GAP_PX) + 10, top - heights[-1] - GAP_PX), heights[-1])
     draw.text((GAP_PX + 4, height - FOOTER_PX + 6), f"covfast - {DISCLAIMER}", FAINT, _font(17))
     if path is not None:
-        from covfast.io.writing import replace_file
-
-        replace_file(Path(path), lambda file: image.save(file, format="PNG"))
+        _write(image, Path(path))
     return image
 
 
@@ -325,3 +325,17 @@ def _wrap(text: str, width_px: int) -> list[str]:
         else:
             lines.append(f"  {word}")
     return lines
+
+
+def _write(image: Image.Image, path: Path) -> None:
+    """PNG by atomic rename; whatever was at `path` stays if it fails."""
+    part = path.with_name(f".covfast-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            image.save(file, format="PNG")
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or "an error"
+        raise OutputError(describe(file_name(path), reason, "a file that can be written")) from error
+    finally:
+        part.unlink(missing_ok=True)

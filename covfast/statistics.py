@@ -374,9 +374,7 @@ def _warning(code: str, value: Any, message: str) -> Json:
 
 def _cut_warnings(cuts: list[Json]) -> Iterator[Json]:
     for cut in cuts:
-        text = (
-            f"the {cut['side']} lung is cut off at the {cut['where']} ({cut['area_mm2']:.0f} mm2); its volumes are null"
-        )
+        text = f"{cut['side']} lung cut off at the {cut['where']} ({cut['area_mm2']:.0f} mm2)"
         yield _warning(cut["code"], cut["area_mm2"], text)
 
 
