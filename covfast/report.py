@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -65,11 +66,23 @@ def _umask() -> int:
     return mask
 
 
-def run_facts(volume: Volume, run: Mapping[str, Any], status: str, command: str | None) -> dict[str, Any]:
+def shown_uid(uid: str | None, ids: str) -> str | None:
+    """A UID as `--ids` wants it: "uid" as it is, "hash" the first 16 digits of its SHA-256, "none" left out."""
+    if uid is None or ids == "none":
+        return None
+    return uid if ids == "uid" else hashlib.sha256(uid.encode()).hexdigest()[:16]
+
+
+def run_facts(
+    volume: Volume, run: Mapping[str, Any], status: str, command: str | None, ids: str = "hash"
+) -> dict[str, Any]:
     """The content of `run.json`: what ran, on what, for how long, and what was repaired. No names, ids or paths."""
     from covfast.pipeline import peak_memory_mib
 
     geometry = volume.geometry
+    scan = dict(volume.scan)
+    if "series_uid" in scan:
+        scan["series_uid"] = shown_uid(scan["series_uid"], ids)
     return {
         "schema_version": 1,
         "status": status,
@@ -78,7 +91,7 @@ def run_facts(volume: Volume, run: Mapping[str, Any], status: str, command: str 
         **run,
         "peak_memory_mib": round(peak_memory_mib(), 1),
         "input": {
-            **volume.scan,
+            **scan,
             "shape": list(geometry.shape),
             "spacing_mm": [round(value, 6) for value in geometry.spacing_mm],
             "orientation": geometry.orientation,
@@ -90,7 +103,14 @@ def run_facts(volume: Volume, run: Mapping[str, Any], status: str, command: str 
     }
 
 
-def save(result: Result, out: str | os.PathLike[str], *, overwrite: bool = False, command: str | None = None) -> Path:
+def save(
+    result: Result,
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    command: str | None = None,
+    ids: str = "hash",
+) -> Path:
     """Writes `labels.nii.gz`, `lungs.nii.gz`, `statistics.json`, `preview.png` and `run.json`.
 
     Args:
@@ -98,6 +118,7 @@ def save(result: Result, out: str | os.PathLike[str], *, overwrite: bool = False
         out: folder that does not hold results yet.
         overwrite: replace results that are there.
         command: the command that would repeat the run, for `run.json`.
+        ids: "hash" (default), "uid" or "none": how `run.json` names the series.
     Returns: the folder.
     Raises: OutputError; nothing is left half-written.
     """
@@ -123,7 +144,7 @@ def save(result: Result, out: str | os.PathLike[str], *, overwrite: bool = False
         write(folder / "lungs.nii.gz", result.lung_segmentation)
         lap("write")
         run = {**result.run, "stages_ms": stages}
-        facts = run_facts(result.volume, run, "ok", command)
+        facts = run_facts(result.volume, run, "ok", command, ids)
         facts["warnings"] = statistics["warnings"]
         write_json(folder / "run.json", facts)
 
@@ -138,13 +159,14 @@ def save_no_lungs(
     *,
     overwrite: bool = False,
     command: str | None = None,
+    ids: str = "hash",
 ) -> Path:
     """Writes `run.json` and `statistics.json` of a scan without lungs: infection is null, never 0."""
     from covfast.statistics import no_lungs
 
     def fill(folder: Path) -> None:
         statistics = no_lungs(volume, message)
-        facts = run_facts(volume, run, "no_lungs", command)
+        facts = run_facts(volume, run, "no_lungs", command, ids)
         facts["warnings"] = statistics["warnings"]
         write_json(folder / "statistics.json", statistics)
         write_json(folder / "run.json", facts)

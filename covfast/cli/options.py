@@ -26,6 +26,13 @@ def add_output(parser: argparse.ArgumentParser, help_text: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
 
 
+def add_ids(parser: argparse.ArgumentParser) -> None:
+    """`--ids`."""
+    parser.add_argument(
+        "--ids", choices=("hash", "uid", "none"), default="hash", help="how run.json names the series (default %(default)s)"
+    )
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """`-m MODEL`, `-d DEVICE` and what else a run of a model takes."""
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL, help="name or path of a model (default %(default)s)")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ def add_parser(commands: Any) -> None:
     options.add_output(parser, "folder for the results; or FILE.nii.gz for the labels alone")
     options.add_model(parser)
     options.add_input(parser)
+    options.add_ids(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,21 +82,23 @@ def segment_case(
     """Segments one case and writes what was asked for. Returns one line that sums it up."""
     from covfast.report import save, save_no_lungs
 
+    start = time.perf_counter()
     volume = as_volume(source, on_geometry=args.on_geometry, input_window=_window(args))
+    read = ("read", (time.perf_counter() - start) * 1e3)
     for note in volume.notes:
         log.warning("%s: %s", note["code"], note["message"])
+    how = {"overwrite": args.overwrite, "command": repeat_command(args), "ids": args.ids}
     try:
         result = segmenter(volume, progress=report)
     except NoLungsError as error:
         if not _is_file_name(out):
-            save_no_lungs(
-                volume, segmenter.facts(), out, str(error), overwrite=args.overwrite, command=repeat_command(args)
-            )
+            save_no_lungs(volume, segmenter.facts([read]), out, str(error), **how)
         raise
+    result = replace(result, run={**result.run, "stages_ms": {**result.run["stages_ms"], "read": round(read[1], 3)}})
     if _is_file_name(out):
         _write_labels(result, out, args.overwrite)
     else:
-        save(result, out, overwrite=args.overwrite, command=repeat_command(args))
+        save(result, out, **how)
     return summary(result)
 
 

@@ -27,7 +27,7 @@ public:
     Segmenter(const std::string& path, const std::string& device, int threads)
         : package_(Package::open(path)),
           network_(Network::create(package_)),
-          recipe_(Recipe::parse(package_->metadata()["recipe"])),
+          recipe_(Recipe::parse(package_->metadata().at("recipe"))),
           context_{&network_->choose_backend(device), threads} {}
 
     std::string backend() const { return context_.backend->name; }

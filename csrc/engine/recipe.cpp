@@ -1,0 +1,182 @@
+#include "engine/recipe.h"
+
+#include <initializer_list>
+#include <string_view>
+
+#include "core/error.h"
+#include "engine/json.h"
+
+namespace covfast {
+namespace {
+
+constexpr double kLargestHu = 1e6;
+constexpr int64_t kLargestSize = 1 << 15;
+
+void only_keys(const Json& stage, std::initializer_list<std::string_view> allowed) {
+    for (const auto& [key, value] : stage.as_object("stage")) {
+        bool known = key == "stage";
+        for (std::string_view name : allowed) known = known || key == name;
+        COVFAST_REQUIRE(known, FORMAT, "recipe stage '", stage.text("stage"), "': got the parameter '", key,
+                        "', expected one that this stage has");
+    }
+}
+
+double number_in(const Json& stage, std::string_view key, double low, double high) {
+    const double value = stage.number(key);
+    COVFAST_REQUIRE(value >= low && value <= high, FORMAT, "recipe stage '", stage.text("stage"), "', ", key, ": got ",
+                    value, ", expected ", low, " to ", high);
+    return value;
+}
+
+std::array<int64_t, 3> sizes(const Json& stage, std::string_view key) {
+    const std::vector<int64_t> list = stage.integers(key, 3, 0, kLargestSize);
+    return {list[0], list[1], list[2]};
+}
+
+void parse_orient(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"to"});
+    recipe.orientation = stage.text("to");
+    std::string pairs;  // each letter's axis: every axis once
+    for (char letter : recipe.orientation) pairs += static_cast<char>('0' + std::string_view("SIPALR").find(letter) / 2);
+    const bool valid = recipe.orientation.size() == 3 && pairs.find('0') != pairs.npos &&
+                       pairs.find('1') != pairs.npos && pairs.find('2') != pairs.npos;
+    COVFAST_REQUIRE(valid, FORMAT, "recipe stage 'orient', to: got '", recipe.orientation,
+                    "', expected three letters, one of each pair S/I, P/A, L/R");
+}
+
+void parse_lungs(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {});
+    recipe.finds_lungs = true;
+}
+
+void parse_crop(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"to", "margin_mm"});
+    COVFAST_REQUIRE(stage.text("to") == "lungs" && recipe.finds_lungs, FORMAT, "recipe stage 'crop', to: got '",
+                    stage.text("to"), "', expected 'lungs' behind a stage 'lungs'");
+    const std::vector<double> margin = stage.numbers("margin_mm", 3);
+    for (int axis = 0; axis < 3; ++axis) {
+        COVFAST_REQUIRE(margin[axis] >= 0 && margin[axis] <= 1000, FORMAT, "recipe stage 'crop', margin_mm: got ",
+                        margin[axis], ", expected 0 to 1000");
+        recipe.crop.margin_mm[axis] = margin[axis];
+    }
+    recipe.crops = true;
+}
+
+// In-plane tiles would have to be stitched, which no stage does yet: a tile spans H and W of the crop.
+void parse_tile(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"size"});
+    recipe.tile_size = sizes(stage, "size");
+    COVFAST_REQUIRE(recipe.tile_size[1] == 0 && recipe.tile_size[2] == 0, FORMAT, "recipe stage 'tile', size: got ",
+                    stage.at("size").print(), ", expected 0 (the whole extent) for H and W");
+}
+
+void parse_window(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"low_hu", "high_hu"});
+    const double low = number_in(stage, "low_hu", -kLargestHu, kLargestHu);
+    const double high = number_in(stage, "high_hu", -kLargestHu, kLargestHu);
+    COVFAST_REQUIRE(low < high, FORMAT, "recipe stage 'window': got [", low, ", ", high, "], expected low_hu < high_hu");
+    recipe.tile_stages.push_back(stage::Window{static_cast<float>(low), static_cast<float>(high)});
+}
+
+void parse_resample(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"size", "antialias"});
+    recipe.tile_stages.push_back(stage::Resample{sizes(stage, "size"), stage.boolean("antialias")});
+}
+
+void parse_normalise(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"mean", "std"});
+    const std::vector<double> mean = stage.numbers("mean"), std = stage.numbers("std");
+    COVFAST_REQUIRE(!mean.empty() && mean.size() <= 64 && mean.size() == std.size(), FORMAT,
+                    "recipe stage 'normalise': got ", mean.size(), " means and ", std.size(),
+                    " stds, expected one of each per channel, 1 to 64");
+    stage::Normalise normalise;
+    for (size_t c = 0; c < mean.size(); ++c) {
+        COVFAST_REQUIRE(std[c] > 1e-12 && std[c] < 1e12 && mean[c] > -1e12 && mean[c] < 1e12, FORMAT,
+                        "recipe stage 'normalise': got mean ", mean[c], " and std ", std[c], ", expected std > 0");
+        normalise.mean.push_back(static_cast<float>(mean[c]));
+        normalise.std.push_back(static_cast<float>(std[c]));
+    }
+    recipe.tile_stages.push_back(std::move(normalise));
+}
+
+void parse_channel(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"index"});
+    recipe.tile_stages.push_back(stage::Channel{stage.integer("index", 0, 1 << 20)});
+}
+
+template <class Stage>
+void parse_plain(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {});
+    recipe.tile_stages.push_back(Stage{});
+}
+
+void parse_threshold(const Json& stage, Recipe& recipe) {
+    only_keys(stage, {"above", "label", "within"});
+    const std::string& within = stage.text("within");
+    COVFAST_REQUIRE(within == "volume" || (within == "lungs" && recipe.finds_lungs), FORMAT,
+                    "recipe stage 'threshold', within: got '", within,
+                    "', expected 'volume', or 'lungs' behind a stage 'lungs'");
+    recipe.threshold = {static_cast<float>(number_in(stage, "above", 0, 1)),
+                        static_cast<uint8_t>(stage.integer("label", 1, 255)), within == "lungs"};
+}
+
+// The closed list, and where each stage may stand: the phase never goes back.
+enum class Phase { kVolume, kTile, kInTile, kEnd };
+
+struct StageRow {
+    std::string_view name;
+    Phase phase;
+    void (*parse)(const Json& stage, Recipe& recipe);
+};
+
+constexpr StageRow kStages[] = {
+    {"orient", Phase::kVolume, parse_orient},
+    {"lungs", Phase::kVolume, parse_lungs},
+    {"crop", Phase::kVolume, parse_crop},
+    {"tile", Phase::kTile, parse_tile},
+    {"window", Phase::kInTile, parse_window},
+    {"resample", Phase::kInTile, parse_resample},
+    {"normalise", Phase::kInTile, parse_normalise},
+    {"network", Phase::kInTile, parse_plain<stage::RunNetwork>},
+    {"softmax", Phase::kInTile, parse_plain<stage::Softmax>},
+    {"channel", Phase::kInTile, parse_channel},
+    {"resample_back", Phase::kInTile, parse_plain<stage::ResampleBack>},
+    {"threshold", Phase::kEnd, parse_threshold},
+};
+
+const StageRow& row_of(const std::string& name) {
+    std::string names;
+    for (const StageRow& row : kStages) {
+        if (row.name == name) return row;
+        names += (names.empty() ? "" : ", ") + std::string(row.name);
+    }
+    fail(Code::FORMAT, "recipe stage: got '", name, "', expected one of ", names);
+}
+
+}  // namespace
+
+Recipe Recipe::parse(const Json& json) {
+    json.integer("version", 1, 1);
+    Recipe recipe;
+    Phase phase = Phase::kVolume;
+    bool tiled = false, ended = false;
+    for (const Json& stage : json.array("stages")) {
+        const StageRow& row = row_of(stage.text("stage"));
+        const bool once = row.phase == Phase::kTile || row.phase == Phase::kEnd;
+        COVFAST_REQUIRE(row.phase >= phase && !(once && row.phase == phase), FORMAT, "recipe stage '", row.name,
+                        "': got it out of order, expected volume stages, one tile, tile stages, one threshold");
+        phase = row.phase;
+        tiled = tiled || phase == Phase::kTile;
+        ended = phase == Phase::kEnd;
+        row.parse(stage, recipe);
+    }
+    const bool windowed =
+        !recipe.tile_stages.empty() && std::holds_alternative<stage::Window>(recipe.tile_stages.front());
+    COVFAST_REQUIRE(tiled && windowed && ended, FORMAT, "recipe: got ", json.at("stages").print(200),
+                    ", expected a tile, a window as the first of its stages, and a threshold at the end");
+    COVFAST_REQUIRE(recipe.tile_stages.size() <= 64, FORMAT, "recipe: got ", recipe.tile_stages.size(),
+                    " tile stages, expected at most 64");
+    return recipe;
+}
+
+}  // namespace covfast
