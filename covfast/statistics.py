@@ -102,16 +102,18 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
         if not other.geometry.is_close(volume.geometry):
             raise GeometryError(describe(name, f"grid {other.geometry.shape}", "the grid of volume"))
     geometry = volume.geometry
+    # A determinant's last bits depend on the order of the axes; 13 digits do not.
+    voxel_ml = float(f"{geometry.voxel_ml:.13g}")
     tally = _count(volume.hu, labels.labels, lungs.labels, geometry)
     cuts = _cuts(volume.hu, lungs.labels, geometry)
     cut_off = {side: any(cut["side"] == side for cut in cuts) for side in SIDES}
-    regions = _regions(tally, cut_off, geometry.voxel_ml)
+    regions = _regions(tally, cut_off, voxel_ml)
     return {
         "schema_version": SCHEMA_VERSION,
         "lungs": regions,
-        "lesions": _lesions(labels.labels, lungs.labels, tally.infection_box, geometry.voxel_ml),
-        "thirds": _thirds(tally, cut_off, geometry.voxel_ml),
-        "warnings": _warnings(volume, regions, cuts, tally.outside * geometry.voxel_ml),
+        "lesions": _lesions(labels.labels, lungs.labels, tally.infection_box, voxel_ml),
+        "thirds": _thirds(tally, cut_off, voxel_ml),
+        "warnings": _warnings(volume, regions, cuts, tally.outside * voxel_ml),
         "definitions": dict(DEFINITIONS),
     }
 
