@@ -264,7 +264,9 @@ def _header(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any]) -> None:
     visible = regions["all"]["visible"]
     x = GAP_PX + 4
     headline = f"Lungs {_share(regions['all'])}"
-    if visible["infection_ml"] == 0:
+    if not visible["lung_ml"]:
+        headline = "No lungs found"
+    elif visible["infection_ml"] == 0:
         headline = f"No infection found. {headline}"
     draw.text((x, 10), headline, TEXT, _font(32))
     draw.text((x, 54), f"Right lung {_share(regions['right'])}", RIGHT_COLOR, _font(19))

@@ -95,7 +95,8 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
         volume: the scan in HU, (D, H, W), any orientation.
         labels: 3 is infection; other values are not read.
         lungs: 1 left lung, 2 right lung, infection included.
-    Returns: a dict as `schemas/statistics.schema.json` describes; every definition stands in it.
+    Returns: a dict as `schemas/statistics.schema.json` describes; every definition stands in it. Without a lung voxel,
+        what `no_lungs` returns.
     Raises: GeometryError: the three do not lie on one grid.
     """
     for name, other in (("labels", labels), ("lungs", lungs)):
@@ -105,6 +106,8 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
     # A determinant's last bits depend on the order of the axes; 13 digits do not.
     voxel_ml = float(f"{geometry.voxel_ml:.13g}")
     tally = _count(volume.hu, labels.labels, lungs.labels, geometry)
+    if not tally.profile.any():
+        return no_lungs(volume, "the lung mask is empty")
     cuts = _cuts(volume.hu, lungs.labels, geometry)
     cut_off = {side: any(cut["side"] == side for cut in cuts) for side in SIDES}
     regions = _regions(tally, cut_off, voxel_ml)

@@ -336,6 +336,12 @@ def test_no_lungs_holds_no_number_that_claims_health() -> None:
     assert codes(result)[0] == "NO_LUNGS"
 
 
+def test_statistics_of_an_empty_lung_mask_are_those_of_no_lungs() -> None:
+    hu, labels, lungs, geometry = boxes(infected=3)
+    result = measure(hu, labels, np.zeros_like(lungs), geometry)
+    assert result == no_lungs(Volume(hu, geometry), "the lung mask is empty")
+
+
 def test_definitions_cover_every_band_and_warning(chest_numbers: dict[str, Any]) -> None:
     words = chest_numbers["definitions"]
     assert all(f"{band}_ml" in words for band in BANDS_HU)
