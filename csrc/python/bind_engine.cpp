@@ -1,0 +1,78 @@
+// The native engine: a package's network and one thread's session. covfast/engines is their Python face.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+
+#include "engine/json.h"
+#include "engine/network.h"
+#include "engine/package.h"
+#include "kernels/backend.h"
+#include "python/bind.h"
+#include "python/progress.h"
+
+namespace covfast::python {
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style>;
+using NetworkHolder = std::shared_ptr<const Network>;
+
+NetworkHolder open_network(const std::string& path) {
+    py::gil_scoped_release nogil;
+    return Network::create(Package::open(path));
+}
+
+const Backend& backend_named(const std::string& name) {
+    for (const Backend* backend : backends())
+        if (name == backend->name) return *backend;
+    fail(Code::DEVICE, "backend: got '", name, "', expected a name of backends()");
+}
+
+std::unique_ptr<Session> open_session(NetworkHolder network, const std::string& backend, int threads, Axes size,
+                                      int64_t max_batch) {
+    py::gil_scoped_release nogil;
+    return std::make_unique<Session>(std::move(network), Context{&backend_named(backend), threads}, size, max_batch);
+}
+
+// x (n, C, D, H, W) of the session's size -> (n, C', D', H', W').
+FloatArray run_session(Session& session, const FloatArray& x, py::object progress, py::object cancel) {
+    const Shape in = session.in_shape(), out = session.out_shape();
+    COVFAST_REQUIRE(x.ndim() == 5 && x.shape(1) == in.channels && x.shape(2) == in.size[0] && x.shape(3) == in.size[1] &&
+                        x.shape(4) == in.size[2],
+                    SHAPE, "x: got another shape, expected (N, ", in.channels, ", ", in.size[0], ", ", in.size[1], ", ",
+                    in.size[2], ")");
+    const int64_t n = x.shape(0);
+    FloatArray y({n, out.channels, out.size[0], out.size[1], out.size[2]});
+    const float* from = x.data();
+    float* to = y.mutable_data();
+    PyProgress watcher(std::move(progress), std::move(cancel));
+    py::gil_scoped_release nogil;
+    session.run(from, to, n, watcher.progress());
+    return y;
+}
+
+}  // namespace
+
+void register_engine(py::module_& m) {
+    py::class_<Network, std::shared_ptr<Network>>(m, "Network")
+        .def_property_readonly("rank", &Network::rank)
+        .def_property_readonly("in_channels", &Network::in_channels)
+        .def_property_readonly("out_channels", &Network::out_channels)
+        .def_property_readonly("multiple", &Network::multiple)
+        .def_property_readonly("fixed_size", &Network::fixed_size)
+        .def_property_readonly("metadata_json", [](const Network& n) { return n.package().metadata().print(); })
+        .def("choose_backend",
+             [](const Network& n, const std::string& device) { return choose_backend(device, n.kernels()).name; },
+             py::arg("device"));
+    py::class_<Session>(m, "Session")
+        .def(py::init(&open_session), py::arg("network"), py::arg("backend"), py::arg("threads"), py::arg("size"),
+             py::arg("max_batch"))
+        .def_property_readonly("workspace_bytes", &Session::workspace_bytes)
+        .def("run", run_session, py::arg("x").noconvert(), py::arg("progress") = py::none(), py::arg("cancel") = py::none());
+    m.def("open_network", [](const std::string& path) { return std::const_pointer_cast<Network>(open_network(path)); },
+          py::arg("path"));
+    m.def("reprint_json", [](const std::string& text) { return Json::parse(text).print(); }, py::arg("text"));
+}
+
+}  // namespace covfast::python
