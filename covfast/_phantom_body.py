@@ -33,7 +33,9 @@ def paint_body(canvas: Canvas) -> None:
         _spine(canvas, page, z)
         _front_bones(canvas, page, z)
         for side, label in ((RIGHT, RIGHT_LUNG), (LEFT, LEFT_LUNG)):
-            lungs[lung_side(x, y, z, side)] = label
+            cx, cy, a, b = (float(v) for v in lung_shape(z, side))
+            _, rows, columns = canvas.window((cx - a, cy - b, z), (cx + a, cy + b, z))
+            lungs[rows, columns][lung_side(x[:, columns], y[rows], z, side)] = label
         _lung_tissue(canvas, page, lungs, z)
 
 
@@ -102,9 +104,10 @@ def _ribs(canvas: Canvas, page: Page, z: float, cage: Float, drop: Float) -> Non
 
 def _mediastinum(canvas: Canvas, page: Page, z: float) -> None:
     """Heart, great vessels, oesophagus and the fat around them; the trachea is a bronchus like the others."""
-    inside = heart(canvas.x[None, :], canvas.y[:, None], z)
-    page[inside < 1] = MUSCLE - 6
-    page[np.abs(inside - 1.06) < 0.02] = MUSCLE  # pericardium, seen against the fat within and without
+    if abs(z - 116) < 70:
+        inside = heart(canvas.x[None, :], canvas.y[:, None], z)
+        page[inside < 1] = MUSCLE - 6
+        page[np.abs(inside - 1.06) < 0.02] = MUSCLE  # pericardium, seen against the fat within and without
     if z < 212:
         canvas.disc(page, (np.interp(z, [0, 120], [10, 25]), np.interp(z, [0, 120], [36, 40]), 13, 13), BLOOD)
     if 128 < z < 214:

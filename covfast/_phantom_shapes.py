@@ -147,7 +147,8 @@ def lung_side(
     inside = np.abs((px - cx) / a) ** power + np.abs((py - cy) / b) ** power < 1
     inside = inside & ((px - junction_mm(py, pz)) * side > _mediastinum_half_mm(py, pz) + inset_mm)
     inside &= pz > dome_mm(px, py) + inset_mm
-    inside &= heart(px, py, pz, 4 + inset_mm) > 1
+    if np.any(np.abs(pz - 116) < 70 + inset_mm):  # elsewhere the heart is out of reach
+        inside &= heart(px, py, pz, 4 + inset_mm) > 1
     inside &= (px / (27 + inset_mm)) ** 2 + ((py - 66) / (40 + inset_mm)) ** 2 > 1
     # The arch and the descending aorta press into the left lung.
     aorta = ((px - 25) / (18 + inset_mm)) ** 2 + ((py - 40) / (18 + inset_mm)) ** 2

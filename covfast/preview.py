@@ -93,9 +93,8 @@ def preview(
     rows = [axial[start : start + COLUMNS] for start in range(0, len(axial), COLUMNS)] + [coronal]
     heights = [max(tile.size_px[1] for tile in row) for row in rows]
     heights[-1] = max(heights[-1], 330)  # the panel beside the coronal slices needs this much
-    width = COLUMNS * TILE_PX + (COLUMNS + 1) * GAP_PX
     height = HEADER_PX + sum(heights) + (len(rows) + 1) * GAP_PX + FOOTER_PX
-    image = Image.new("RGB", (width, height), BACKGROUND)
+    image = Image.new("RGB", (COLUMNS * TILE_PX + (COLUMNS + 1) * GAP_PX, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
     _header(draw, statistics)
     top = HEADER_PX + GAP_PX
@@ -112,27 +111,29 @@ def preview(
 
 
 def _find(labels: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8], geometry: Geometry) -> _Extent:
-    """One pass, a slice at a time. Without lungs the extent is the whole scan."""
-    depth, height, width = lungs.shape
-    seen = [np.zeros(n, np.bool_) for n in (depth, height, width)]
-    axial, coronal = np.zeros(depth, np.int64), np.zeros(height, np.int64)
-    for d in range(depth):
-        lung = lungs[d] > 0
+    """One pass, slab by slab along the axis that is slowest in memory. Without lungs the extent is the whole scan."""
+    outer = int(np.argmax(np.abs(lungs.strides)))
+    first, second = (axis for axis in range(3) if axis != outer)
+    seen = [np.zeros(n, np.bool_) for n in lungs.shape]
+    sick = [np.zeros(n, np.int64) for n in lungs.shape]
+    slabs = zip(np.moveaxis(labels, outer, 0), np.moveaxis(lungs, outer, 0), strict=True)
+    for number, (labels_slab, lungs_slab) in enumerate(slabs):
+        lung = lungs_slab > 0
         if lung.any():
-            seen[0][d] = True
-            seen[1] |= lung.any(axis=1)
-            seen[2] |= lung.any(axis=0)
-        infected = labels[d] == INFECTION
+            seen[outer][number] = True
+            seen[first] |= lung.any(axis=1)
+            seen[second] |= lung.any(axis=0)
+        infected = labels_slab == INFECTION
         if infected.any():
-            line = infected.sum(axis=1)
-            axial[d] = line.sum()
-            coronal += line
+            sick[outer][number] = np.count_nonzero(infected)
+            sick[first] += np.count_nonzero(infected, axis=1)
+            sick[second] += np.count_nonzero(infected, axis=0)
     spans = [np.flatnonzero(line) if line.any() else np.arange(len(line)) for line in seen]
     steps = [geometry.spacing_mm[axis] for axis in geometry.axes]
     margins = [int(np.ceil(MARGIN_MM / step)) for step in steps]
     low = [max(int(span[0]) - margin, 0) for span, margin in zip(spans, margins, strict=True)]
     high = [min(int(s[-1]) + 1 + m, n) for s, m, n in zip(spans, margins, lungs.shape, strict=True)]
-    return _Extent((low[0], low[1], low[2]), (high[0], high[1], high[2]), (spans[0], spans[1]), axial, coronal)
+    return _Extent((low[0], low[1], low[2]), (high[0], high[1], high[2]), (spans[0], spans[1]), sick[0], sick[1])
 
 
 def _scale(extent: _Extent, geometry: Geometry) -> float:
