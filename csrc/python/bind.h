@@ -7,6 +7,7 @@ namespace covfast::python {
 namespace py = pybind11;
 
 void register_backend(py::module_& m);
+void register_engine(py::module_& m);
 void register_layers(py::module_& m);
 void register_ops(py::module_& m);
 

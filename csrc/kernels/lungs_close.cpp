@@ -1,0 +1,172 @@
+// What belongs to a lung without being aerated. A ball of 10 mm closes vessels, hilar and pleural dents. Larger
+// consolidations at the chest wall are found slice by slice inside the convex hull of the lung: seen from the hull's middle,
+// laterally and posteriorly, they lie behind aerated lung with no aerated lung behind them. Heart, liver and aorta fail one
+// of these conditions: they lie before the lung, or medially.
+#include <algorithm>
+#include <cmath>
+
+#include "core/threads.h"
+#include "kernels/lungs_find.h"
+
+namespace covfast::coarse {
+namespace {
+
+constexpr float kBall_mm = 10;
+constexpr int kBone = 150;                  // HU on the coarse grid; consolidated lung stays below, with contrast too
+constexpr double kLeastSlice_mm2 = 800;     // of aerated lung, for a hull to mean something
+constexpr double kRayStep_mm = 1;
+constexpr double kMedial = 0.18;            // tan 10 degrees: how far behind the lung a ray may lean medially
+
+struct Point {
+    double y, x;
+};
+
+// One axial slice of one lung.
+struct Slice {
+    const Grid& grid;
+    const uint8_t* side;  // (H, W) closed so far
+    uint8_t me;
+    std::vector<Point> hull;  // corners, in order
+    std::vector<std::pair<int64_t, int64_t>> span;  // columns [first, last] of the hull in each row
+    Point middle;
+
+    bool is_lung(int64_t y, int64_t x) const { return side[y * grid.size[2] + x] == me; }
+};
+
+double cross(const Point& o, const Point& a, const Point& b) { return (a.x - o.x) * (b.y - o.y) - (a.y - o.y) * (b.x - o.x); }
+
+// Convex hull of points sorted by (y, x): Andrew's monotone chain.
+std::vector<Point> convex_hull(const std::vector<Point>& points) {
+    std::vector<Point> hull;
+    const auto add = [&](const Point& p, size_t keep) {
+        while (hull.size() >= keep + 2 && cross(hull[hull.size() - 2], hull.back(), p) <= 0) hull.pop_back();
+        hull.push_back(p);
+    };
+    for (const Point& p : points) add(p, 0);
+    const size_t lower = hull.size() - 1;
+    for (size_t i = points.size() - 1; i-- > 0;) add(points[i], lower);
+    hull.pop_back();
+    return hull;
+}
+
+// Fills hull, span and middle. False if the slice holds too little lung.
+bool outline(Slice& slice) {
+    const int64_t height = slice.grid.size[1], width = slice.grid.size[2];
+    std::vector<Point> ends;
+    int64_t voxels = 0;
+    for (int64_t y = 0; y < height; ++y) {
+        int64_t first = -1, last = -1;
+        for (int64_t x = 0; x < width; ++x)
+            if (slice.is_lung(y, x)) first = first < 0 ? x : first, last = x, ++voxels;
+        if (first >= 0) ends.push_back({double(y), double(first)});
+        if (last > first) ends.push_back({double(y), double(last)});
+    }
+    if (voxels * double(slice.grid.mm[1]) * slice.grid.mm[2] < kLeastSlice_mm2 || ends.size() < 3) return false;
+    slice.hull = convex_hull(ends);
+    slice.span.assign(height, {0, -1});
+    double count = 0, sum_y = 0, sum_x = 0;
+    for (int64_t y = int64_t(ends.front().y); y <= int64_t(ends.back().y); ++y) {
+        double low = double(width), high = -1;
+        for (size_t i = 0; i < slice.hull.size(); ++i) {
+            const Point &a = slice.hull[i], &b = slice.hull[(i + 1) % slice.hull.size()];
+            if (std::min(a.y, b.y) > y || std::max(a.y, b.y) < y) continue;
+            const double x = a.y == b.y ? b.x : a.x + (b.x - a.x) * (y - a.y) / (b.y - a.y);
+            low = std::min({low, x, a.y == y ? a.x : x}), high = std::max({high, x, a.y == y ? a.x : x});
+        }
+        const int64_t first = std::lround(std::ceil(low - 1e-6)), last = std::lround(std::floor(high + 1e-6));
+        slice.span[y] = {first, last};
+        const double n = double(std::max<int64_t>(0, last - first + 1));
+        count += n, sum_y += n * y, sum_x += n * (first + last) * 0.5;
+    }
+    slice.middle = {sum_y / count, sum_x / count};
+    return true;
+}
+
+// Whether a ray from (y, x) along (dy, dx), a unit vector in mm, meets lung within `length` mm, or before it leaves the hull.
+bool meets_lung(const Slice& slice, double y, double x, double dy, double dx, double length) {
+    const int64_t height = slice.grid.size[1];
+    for (double t = kRayStep_mm; t <= length; t += kRayStep_mm) {
+        const int64_t yy = std::lround(y + dy * t / slice.grid.mm[1]), xx = std::lround(x + dx * t / slice.grid.mm[2]);
+        if (yy < 0 || yy >= height || xx < slice.span[yy].first || xx > slice.span[yy].second) return false;
+        if (slice.is_lung(yy, xx)) return true;
+    }
+    return false;
+}
+
+// Whether the voxel lies in a consolidation at the chest wall (see the top of this file).
+bool is_behind_lung(const Slice& slice, int64_t y, int64_t x) {
+    const double dy = (y - slice.middle.y) * slice.grid.mm[1], dx = (x - slice.middle.x) * slice.grid.mm[2];
+    const double length = std::sqrt(dy * dy + dx * dx), lateral = slice.me == kLeft ? dx : -dx;
+    const bool is_outward = lateral >= 0 ? dy > -lateral : -lateral < kMedial * dy;
+    if (length < 1 || !is_outward) return false;
+    return meets_lung(slice, double(y), double(x), -dy / length, -dx / length, length) &&
+           !meets_lung(slice, double(y), double(x), dy / length, dx / length, 1000);
+}
+
+// Marks consolidated voxels of slice z in `add`. A voxel with few neighbours that are lung too is left out: rays fray.
+void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed, const Mask& side, uint8_t me, int64_t z,
+                       Mask& add) {
+    const int64_t height = grid.size[1], width = grid.size[2], plane = height * width;
+    Slice slice{grid, side.data() + z * plane, me, {}, {}, {}};
+    if (!outline(slice)) return;
+    std::vector<uint8_t> found(plane);
+    for (int64_t y = 0; y < height; ++y)
+        for (int64_t x = slice.span[y].first; x <= slice.span[y].second; ++x) {
+            const int64_t i = y * width + x;
+            if (slice.is_lung(y, x)) {
+                found[i] = 1;
+            } else if (allowed[z * plane + i] && hu[z * plane + i] < kBone && is_behind_lung(slice, y, x)) {
+                found[i] = 2;
+            }
+        }
+    for (int64_t y = 1; y + 1 < height; ++y)
+        for (int64_t x = 1; x + 1 < width; ++x) {
+            const int64_t i = y * width + x;
+            if (found[i] != 2) continue;
+            int near = 0;
+            for (int64_t dy = -1; dy <= 1; ++dy)
+                for (int64_t dx = -1; dx <= 1; ++dx) near += found[i + dy * width + dx] != 0;
+            if (near >= 6) add[z * plane + i] = 1;
+        }
+}
+
+// Voxels that closing may take: neither outside the body nor airway nor an airway's wall.
+Mask find_allowed(const Grid& grid, const Lungs& lungs) {
+    const int64_t n = grid.voxels(), width = grid.size[2], plane = grid.size[1] * width;
+    Mask allowed(n);
+    for (int64_t i = 0; i < n; ++i) allowed[i] = !lungs.exterior[i] && !lungs.airway[i];
+    for (int64_t i = 0; i < n; ++i) {
+        if (!lungs.airway[i]) continue;
+        for (int64_t step : {int64_t(1), width, plane}) {
+            if (i >= step) allowed[i - step] = 0;
+            if (i + step < n) allowed[i + step] = 0;
+        }
+    }
+    return allowed;
+}
+
+}  // namespace
+
+void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& aerated, const Progress& progress) {
+    const int64_t n = grid.voxels();
+    const Mask allowed = find_allowed(grid, lungs);
+    Mask claims(n);  // bit `side` for each lung that wants a voxel
+    for (uint8_t me : {kLeft, kRight}) {
+        progress.poll("lungs", 4 + me, 8);
+        Mask lung(n);
+        for (int64_t i = 0; i < n; ++i) lung[i] = aerated[i] == me;
+        fill_holes(grid, lung);
+        lung = ball_close(grid, lung, kBall_mm);
+        for (int64_t i = 0; i < n; ++i) lung[i] = lung[i] && (aerated[i] == me || (allowed[i] && !aerated[i])) ? me : 0;
+        Mask add(n);
+        parallel_for(grid.size[0], 1, grid.threads, [&](int64_t begin, int64_t end) {
+            for (int64_t z = begin; z < end; ++z) add_consolidation(grid, hu, allowed, lung, me, z, add);
+        });
+        for (int64_t i = 0; i < n; ++i) claims[i] |= lung[i] || (add[i] && !aerated[i]) ? me : 0;
+    }
+    // What both lungs claim, between them, is mediastinum.
+    for (int64_t i = 0; i < n; ++i)
+        lungs.side[i] = aerated[i] ? aerated[i] : claims[i] == kLeft + kRight ? 0 : claims[i];
+}
+
+}  // namespace covfast::coarse
