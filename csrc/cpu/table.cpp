@@ -7,6 +7,8 @@
 
 namespace covfast::COVFAST_ISA {
 
+void lungs_paint(const LungsPassParams&, const Exec&);
+void lungs_shrink(const LungsPassParams&, const Exec&);
 void null(const NullParams&, const Exec&);
 void resample_axis(const ResampleAxisParams&, const Exec&);
 void window_hu(const WindowHuParams&, const Exec&);
@@ -45,6 +47,8 @@ constexpr Backend kTable = {
     .release = release,
     .upload = copy,
     .download = copy,
+    .lungs_paint = lungs_paint,
+    .lungs_shrink = lungs_shrink,
     .null = null,
     .resample_axis = resample_axis,
     .window_hu = window_hu,

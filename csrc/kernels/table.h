@@ -8,6 +8,7 @@
 
 namespace covfast {
 
+struct LungsPassParams;
 struct NullParams;
 struct ResampleAxisParams;
 struct WindowHuParams;
@@ -38,6 +39,8 @@ struct Backend {
     void (*download)(void* to, const void* from, size_t bytes, void* stream);  // returns when done
 
     // One pointer per op; null where this backend has no twin of it.
+    void (*lungs_paint)(const LungsPassParams&, const Exec&);
+    void (*lungs_shrink)(const LungsPassParams&, const Exec&);
     void (*null)(const NullParams&, const Exec&);
     void (*resample_axis)(const ResampleAxisParams&, const Exec&);
     void (*window_hu)(const WindowHuParams&, const Exec&);

@@ -44,5 +44,7 @@ PYBIND11_MODULE(_core, m) {
     register_backend(m);
     register_engine(m);
     register_layers(m);
+    register_lungs(m);
     register_ops(m);
+    register_segment(m);
 }
