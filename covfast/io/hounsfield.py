@@ -18,8 +18,9 @@ PADDING_HU = -2000
 """At or below this no scanner measures anything; manufacturers fill the outside of the circular field of view with
 -2000, -3024 or -32768. Values between this and air (noise, -1050 and the like) are kept as they are."""
 
-_SCALES = (1.0, 255.0, 4095.0, 65535.0)
-_OVERSHOOT = 0.05  # share of the scale: resampling a windowed image rings beyond its ends
+_SCALES = ((1.0, 0.05), (255.0, 13.0), (4095.0, 0.0), (65535.0, 0.0))
+"""Brightest value of a windowed image, and how far resampling may have made it ring beyond either end: 5 % of the
+scales that images are resampled on; as much of the others would let a CT in HU pass."""
 _WINDOW_HINT = "if the image was windowed, name the HU of its darkest and brightest value: --input-window LO HI"
 
 
@@ -89,6 +90,18 @@ def padding_notes(count: int) -> tuple[Mapping[str, Any], ...]:
     return ({"code": "PADDING_TO_AIR", "message": message, "value": count},)
 
 
+def _lowest(voxels: Voxels) -> float:
+    """Smallest value beside padding, which proves nothing about the scale; any below -100 will do."""
+    if not voxels.padding or voxels.low < AIR_HU:
+        return voxels.low
+    low = voxels.high
+    for plane in voxels.values:
+        low = min(low, float(plane.min(where=plane != AIR_HU, initial=voxels.high)))
+        if low < -100:
+            break
+    return low
+
+
 def check_hounsfield(voxels: Voxels, name: str) -> None:
     """Refuses values that cannot be the HU of a chest CT.
 
@@ -98,7 +111,7 @@ def check_hounsfield(voxels: Voxels, name: str) -> None:
 
     Raises: FormatError, whose hint names --input-window.
     """
-    low, high = voxels.low, voxels.high
+    low, high = _lowest(voxels), voxels.high
     got = f"values from {low:g} to {high:g}"
     if high > 32767 or low < -32768:
         raise FormatError(describe(name, got, "HU, at most 32767"))
@@ -116,8 +129,7 @@ def check_hounsfield(voxels: Voxels, name: str) -> None:
 
 
 def _scale(voxels: Voxels, name: str) -> float:
-    for scale in _SCALES:
-        margin = _OVERSHOOT * scale
+    for scale, margin in _SCALES:
         if voxels.low >= -margin and voxels.high <= scale + margin:
             return scale
     raise FormatError(
@@ -139,8 +151,8 @@ def check_window(window: tuple[float, float]) -> None:
 def unwindow(voxels: Voxels, window: tuple[float, float], name: str) -> tuple[Voxels, Mapping[str, Any]]:
     """HU of an image that was windowed before it was stored: hu = lo + value / scale * (hi - lo).
 
-    scale is the smallest of 1, 255, 4095 and 65535 that holds the values, within 5 % of overshoot; it is a property of
-    the number format, never of the values' own extremes. Values that the window cut off stay cut off.
+    scale is the smallest of 1, 255, 4095 and 65535 that holds the values, it is a property of the number format, never
+    of the values' own extremes. Values that the window cut off stay cut off.
 
     Returns: the voxels in HU and the note that declares it.
     Raises: ValueRangeError: no window; FormatError: values on none of these scales.

@@ -162,6 +162,8 @@ def read_planes(header: Header) -> Iterator[npt.NDArray[Any]]:
                 if len(piece) < size:
                     raise EOFError(f"slice {index}")
                 yield _rescaled(np.frombuffer(piece, header.dtype).reshape(h, w), header)
+            # gzip checks its checksum at the end of the stream, which lies behind the last voxel.
+            stream.read(1)
     except DECODE_ERRORS as error:
         expected = f"{d} slices of {size} bytes, {header.encoding}"
         raise unreadable(header.data, "data that end early or cannot be decoded", expected, "truncated?") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import zlib
@@ -59,9 +60,10 @@ def replace_file(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     except OSError as error:
         raise OutputError(
             describe(file_name(path), error.strerror or "an error", "a file that can be written")
-        ) from error
+        ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _write(file: IO[bytes], header: bytes, array: npt.NDArray[Any], is_inside: bool, wbits: int) -> None:

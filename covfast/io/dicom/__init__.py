@@ -140,8 +140,9 @@ def _assemble(stack: Stack, notes: list[Mapping[str, Any]], input_window: tuple[
     shape = (len(places), *frame.shape)
     padding: list[int] = []
     planes = repair.interpolate(_planes(stack, frame, padding), places)
-    voxels = replace(gather(planes, shape, "series"), padding=0)
-    notes = [*notes, *padding_notes(sum(padding))]
+    voxels = gather(planes, shape, "series")
+    voxels = replace(voxels, padding=sum(padding))
+    notes = [*notes, *padding_notes(voxels.padding)]
     if input_window is None:
         check_hounsfield(voxels, "series")
     else:

@@ -158,8 +158,10 @@ def _directions(one: Slice) -> tuple[Vector, Vector, Vector] | None:
 
 
 def _is_measured(one: Slice) -> bool:
+    if not _has_place(one):
+        return False
     numbers = (*(one.position or ()), *(one.spacing or ()))
-    return len(numbers) == 5 and bool(np.isfinite(numbers).all()) and min(numbers[3:]) > 0
+    return bool(np.isfinite(numbers).all()) and min(numbers[3:]) > 0
 
 
 def analyse(slices: Sequence[Slice]) -> Stack:

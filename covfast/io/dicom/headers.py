@@ -5,10 +5,12 @@ Only the tags named here are read, never a patient's name, id or a date, so that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,16 @@ _TAGS = (
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
-_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""SOP classes of CT, Enhanced CT and Legacy Converted Enhanced CT."""
 
-# What pydicom raises on broken files, beside its own InvalidDicomError (an Exception, added where it is imported).
+_PARSER = threading.Lock()
+
+# What pydicom raises on broken files, beside its own two errors, which are imported with it.
+# Warning: where the host turns warnings into errors, they are this.
 _BROKEN = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OSError, NotImplementedError, OverflowError,
-    RecursionError, struct.error, zlib.error,
+    RecursionError, struct.error, zlib.error, Warning,
 )  # fmt: skip
 
 Vector = tuple[float, ...]
@@ -139,19 +145,15 @@ def read_headers(files: Sequence[Path]) -> list[Slice]:
 
     Raises: FormatError: a file whose header cannot be read.
     """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     slices: list[Slice] = []
     for path in files:
         try:
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-            if dataset.get("SOPClassUID") == _MEDIA_DIRECTORY or "Rows" not in dataset:
-                continue
-            slices.extend(_slices(path, dataset))
+            slices.extend(_read(path))
         except _Malformed as error:
             raise FormatError(describe(file_name(path), str(error), "a valid CT image")) from None
-        except (InvalidDicomError, *_BROKEN) as error:
+        except (InvalidDicomError, BytesLengthException, *_BROKEN) as error:
             # The parser's own words may quote the file's contents: only the kind of error is passed on.
             raise FormatError(
                 describe(
@@ -162,6 +164,33 @@ def read_headers(files: Sequence[Path]) -> list[Slice]:
                 )
             ) from None
     return slices
+
+
+@contextlib.contextmanager
+def _no_value_warnings() -> Iterator[None]:
+    """pydicom without its validation of values: its warnings quote them, and values that matter are checked here."""
+    from pydicom import config
+
+    with _PARSER:
+        before = config.settings.reading_validation_mode
+        config.settings.reading_validation_mode = config.IGNORE
+        try:
+            yield
+        finally:
+            config.settings.reading_validation_mode = before
+
+
+def _read(path: Path) -> list[Slice]:
+    from pydicom import dcmread
+
+    with _no_value_warnings():
+        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        if "Rows" in dataset:
+            return _slices(path, dataset)
+        kind = _text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if not kind or kind in _CT_CLASSES:
+        raise _Malformed("a header without its end")
+    return []
 
 
 def _number(dataset: Any, keyword: str, default: float = 0.0) -> float:

@@ -104,7 +104,9 @@ def _reaching_corners(mask: Array) -> Array:
 
 
 def _finish(values: Array, one: Slice) -> tuple[Array, int]:
-    values = np.array(_rescaled(values, one.header.applied, one.rescale))
+    # A signed copy: without an intercept GDCM returns unsigned values, which cannot hold air.
+    values = _rescaled(values, one.header.applied, one.rescale)
+    values = values.astype(np.int64 if values.dtype == np.uint32 else np.promote_types(values.dtype, np.int16))
     padding = declared_padding(values, one)
     outside = values <= PADDING_HU
     padding += int(outside.sum())
