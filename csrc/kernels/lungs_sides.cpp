@@ -1,5 +1,8 @@
-// Left and right. Deep parts of the aerated lung are the seeds; where the lungs touch, the erosion is raised until they
-// part. A watershed on HU then puts the border on the dense sheet between them, the junction line.
+// Left and right. If the deep parts of the aerated lung lie side by side, they are the seeds of a watershed on HU. If they
+// are one, because the lungs touch behind the sternum or before the spine, each axial slice is cut from front to back along
+// the cheapest path near the spine's sagittal plane: tissue costs nothing, lung the more the less dense it is, so the path
+// follows the heart, the short way across, and the dense sheet where the lungs touch (the junction line). A single lung is
+// named by the side of the spine it lies on.
 #include <algorithm>
 #include <cmath>
 
@@ -8,10 +11,12 @@
 namespace covfast::coarse {
 namespace {
 
-constexpr float kErosions_mm[] = {7.8f, 10.1f, 13.2f, 17.1f, 22.3f};
-constexpr double kLeastShare = 0.15;      // of the smaller lung: a lobe's rest is less
-constexpr double kLeastAcross_mm = 40;    // between the lungs' centres
+constexpr double kLeastShare = 0.15;    // of the smaller lung, else it is a part that lies beyond the middle
+constexpr double kLeastAcross_mm = 40;  // between the lungs' centres
 constexpr double kSpine_mm = 25;
+constexpr double kCutReach_mm = 40;     // of the path from the spine's plane; lungs herniate less
+constexpr double kCutSmooth_mm = 5;     // up and down, over which costs are averaged: noise hides the sheet in one slice
+constexpr int kFree = -300, kDear = 600;  // HU: from here up a step is free; cost of a step through air
 
 // True if the two largest pieces lie side by side, and not one above or behind the other.
 bool are_two_sides(const std::vector<Piece>& p) {
@@ -65,28 +70,81 @@ double spine_mm(const Grid& grid, const int16_t* hu, const Mask& lung) {
     return (at + (kw - 1) * 0.5) * grid.mm[2];
 }
 
+bool lies_on_both_sides(const Grid& grid, const Mask& lung, double spine) {
+    int64_t count[2] = {};
+    for (int64_t i = 0; i < grid.voxels(); ++i) {
+        const double x = i % grid.size[2] * double(grid.mm[2]);
+        if (lung[i] && std::abs(x - spine) > kCutReach_mm) ++count[x > spine];
+    }
+    return std::min(count[0], count[1]) >= kLeastShare * std::max(count[0], count[1]) && std::max(count[0], count[1]) > 0;
+}
+
+// Costs of the strip of `reach` columns either side of `middle` in slice z, (H, 2 reach + 1), averaged over nearby slices.
+std::vector<int32_t> cut_costs(const Grid& grid, const int16_t* hu, int64_t z, int64_t middle, int64_t reach) {
+    const auto [depth, height, width] = grid.size;
+    const int64_t near = std::lround(kCutSmooth_mm / grid.mm[0]), columns = 2 * reach + 1;
+    const int64_t first = std::max<int64_t>(0, z - near), last = std::min(depth - 1, z + near);
+    std::vector<int32_t> cost(height * columns);
+    for (int64_t zz = first; zz <= last; ++zz)
+        for (int64_t y = 0; y < height; ++y)
+            for (int64_t k = 0; k < columns; ++k) {
+                const int64_t x = std::clamp<int64_t>(middle - reach + k, 0, width - 1);
+                cost[y * columns + k] += std::clamp(kFree - hu[(zz * height + y) * width + x], 0, kDear);
+            }
+    // One HU for each column from the middle decides where nothing else does, as inside the heart.
+    for (int64_t i = 0; i < height * columns; ++i)
+        cost[i] = cost[i] / static_cast<int32_t>(last - first + 1) + static_cast<int32_t>(std::abs(i % columns - reach));
+    return cost;
+}
+
+// Column of the cheapest path in each row, moving at most one column a row. `cost` is overwritten by the sums.
+std::vector<int64_t> cheapest_path(std::vector<int32_t>& cost, int64_t height, int64_t columns) {
+    for (int64_t y = 1; y < height; ++y)
+        for (int64_t k = 0; k < columns; ++k) {
+            const int32_t* above = cost.data() + (y - 1) * columns;
+            int32_t best = above[k];
+            if (k > 0) best = std::min(best, above[k - 1]);
+            if (k + 1 < columns) best = std::min(best, above[k + 1]);
+            cost[y * columns + k] += best;
+        }
+    std::vector<int64_t> path(height);
+    const int32_t* last = cost.data() + (height - 1) * columns;
+    path[height - 1] = std::min_element(last, last + columns) - last;
+    for (int64_t y = height - 2; y >= 0; --y) {
+        const int32_t* row = cost.data() + y * columns;
+        const int64_t k = path[y + 1], low = std::max<int64_t>(0, k - 1), high = std::min(columns - 1, k + 1);
+        path[y] = std::min_element(row + low, row + high + 1) - row;
+    }
+    return path;
+}
+
+Mask cut_along_middle(const Grid& grid, const int16_t* hu, const Mask& lung, double spine) {
+    const auto [depth, height, width] = grid.size;
+    const int64_t middle = std::lround(spine / grid.mm[2]), reach = std::lround(kCutReach_mm / grid.mm[2]);
+    Mask side(grid.voxels());
+    for (int64_t z = 0; z < depth; ++z) {
+        std::vector<int32_t> cost = cut_costs(grid, hu, z, middle, reach);
+        const std::vector<int64_t> path = cheapest_path(cost, height, 2 * reach + 1);
+        for (int64_t y = 0; y < height; ++y)
+            for (int64_t x = 0; x < width; ++x) {
+                const int64_t i = (z * height + y) * width + x;
+                if (lung[i]) side[i] = x > middle - reach + path[y] ? kLeft : kRight;
+            }
+    }
+    return side;
+}
+
 }  // namespace
 
 Mask split_sides(const Grid& grid, const int16_t* hu, const Mask& lung, const Components& cores,
                  const std::vector<Piece>& pieces) {
     Mask side;
-    if (are_two_sides(pieces)) side = seeds_of_two(grid, cores, pieces);
-    if (side.empty()) {
-        std::vector<float> squared;
-        distance2(grid, lung.data(), std::end(kErosions_mm)[-1], squared);
-        Mask deep(grid.voxels());
-        for (float erosion : kErosions_mm) {
-            for (size_t i = 0; i < deep.size(); ++i) deep[i] = squared[i] > erosion * erosion;
-            const Components parts = components(grid, deep.data(), false);
-            const std::vector<Piece> eroded = measure(grid, hu, parts, 1);
-            if (!are_two_sides(eroded)) continue;
-            side = seeds_of_two(grid, parts, eroded);
-            break;
-        }
-    }
-    if (side.empty()) {
-        side.resize(grid.voxels());
+    if (are_two_sides(pieces)) {
+        side = seeds_of_two(grid, cores, pieces);
+    } else {
         const double spine = spine_mm(grid, hu, lung);
+        if (lies_on_both_sides(grid, lung, spine)) return cut_along_middle(grid, hu, lung, spine);
+        side.resize(grid.voxels());
         std::vector<uint8_t> is_left(cores.count), is_right(cores.count);
         for (const Piece& p : pieces) (p.centre_mm[2] > spine ? is_left : is_right)[p.label] = 1;
         paint(grid, cores, is_left, kLeft, side.data());
