@@ -29,9 +29,9 @@ template <class Strided>
 void orient(Strided& view, const std::string& to) {
     const Strided from = view;
     for (int axis = 0; axis < 3; ++axis) {
-        const size_t letter = std::string("SIPALR").find(to[axis]);  // S, P, L grow with the input's D, H, W
-        const size_t source = letter / 2;
-        const bool backwards = letter % 2 == 1;
+        // S, P, L grow with the input's D, H, W; I, A, R against them.
+        const size_t source = to[axis] == 'S' || to[axis] == 'I' ? 0 : to[axis] == 'P' || to[axis] == 'A' ? 1 : 2;
+        const bool backwards = to[axis] == 'I' || to[axis] == 'A' || to[axis] == 'R';
         view.size[axis] = from.size[source];
         view.stride[axis] = backwards ? -from.stride[source] : from.stride[source];
         if constexpr (requires { view.spacing_mm; }) view.spacing_mm[axis] = from.spacing_mm[source];

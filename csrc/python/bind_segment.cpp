@@ -28,7 +28,7 @@ public:
         : package_(Package::open(path)),
           network_(Network::create(package_)),
           recipe_(Recipe::parse(package_->metadata().at("recipe"))),
-          context_{&network_->choose_backend(device), threads} {}
+          context_{&choose_backend(device, needed_ops()), threads} {}
 
     std::string backend() const { return context_.backend->name; }
     std::string device() const { return context_.backend->device; }
@@ -61,6 +61,13 @@ public:
     }
 
 private:
+    // What the network, the tile stages and the lungs run on the backend.
+    std::vector<const char*> needed_ops() const {
+        std::vector<const char*> ops = network_->kernels();
+        ops.insert(ops.end(), {"window_hu", "resample_axis", "softmax"});
+        return ops;
+    }
+
     std::shared_ptr<const Package> package_;
     std::shared_ptr<const Network> network_;
     Recipe recipe_;
