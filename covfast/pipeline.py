@@ -205,12 +205,11 @@ class Segmenter:
 
     def facts(self, stages: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
         """Facts of a run for `run.json`: model, engine, device, backend and milliseconds of each stage."""
-        licence = self.metadata.get("licence", {})
         return {
             "model": {
                 "name": self.metadata.get("name"),
-                "sha256": self.metadata.get("checksum"),
-                "licence": licence,
+                "sha256": str(self.metadata["checksum"]).removeprefix("sha256:"),
+                "licence": self.metadata.get("licence") or "not stated",
             },
             "engine": "native",
             "precision": "fp32",

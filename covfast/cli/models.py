@@ -31,8 +31,7 @@ def add_parser(commands: Any) -> None:
 def _list(_args: argparse.Namespace) -> int:
     entries = store.entries()
     for entry in entries:
-        licence = entry.metadata().get("licence") or {}
-        print(f"{entry.name:<24} {entry.source:<16} {licence.get('name', 'licence not stated')}")
+        print(f"{entry.name:<24} {entry.source:<16} {entry.metadata().get('licence') or 'licence not stated'}")
     if not entries:
         print("no models are installed; the trained ones come with covfast-weights")
     return 0
