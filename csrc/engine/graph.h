@@ -65,7 +65,7 @@ struct Operands {
 struct OpRow {
     const char* name;
     const char* kernel;  // the op of the backend table that it needs
-    size_t min_inputs, max_inputs;
+    size_t min_inputs, max_inputs, read_inputs;  // of the inputs beyond read_inputs only the size is used
     bool runs_in_place;  // the output may take the memory of an input of the same shape
     void (*parse)(Node&, const NodeSource&);                    // fills the parameters and out_channels
     Axes (*out_size)(const Node&, const std::vector<Shape>& in);  // throws SHAPE where the sizes do not fit

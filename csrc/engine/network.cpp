@@ -130,7 +130,8 @@ void Session::plan_memory() {
     std::vector<size_t> last_use(shapes_.size(), 0);
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
         last_use[i + 1] = i;  // an output that nobody reads still needs room while it is made
-        for (const int value : graph.nodes[i].inputs) last_use[value] = i;
+        const Node& node = graph.nodes[i];
+        for (size_t k = 0; k < node.inputs.size() && k < node.op->read_inputs; ++k) last_use[node.inputs[k]] = i;
     }
     offsets_.assign(shapes_.size(), 0);
     std::vector<Range> in_use;

@@ -1,0 +1,119 @@
+"""Engines: a model package, opened, answers ``y = net(x)``. `native` is the default; `torch` is the reference.
+
+    net = covfast.load("m.covfast")
+    y = net(x)          # float32 numpy (N, C, [D,] H, W) in and out
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast import package
+from covfast.errors import ShapeError, ValueRangeError, describe
+
+ENGINES = ("native", "torch")
+PRECISIONS = ("fp32",)
+
+Floats = npt.NDArray[np.float32]
+
+
+class Cancel(Protocol):
+    """What stops a call from another thread, such as threading.Event."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
+class Network:
+    """A network of a model package, ready to run. May be called by several threads at once.
+
+    Attributes:
+        metadata: of the package.
+        engine, device, precision: as asked for.
+        backend: that runs it, such as "avx2".
+    """
+
+    def __init__(self, path: str | os.PathLike[str], device: str, precision: str) -> None:
+        package.verify(path)
+        self.metadata: dict[str, Any] = package.read_metadata(path)
+        self.engine = ""
+        self.backend = ""
+        self.device = device
+        self.precision = precision
+        self._summary = package.summary(path)
+
+    @property
+    def rank(self) -> int:
+        """Spatial axes: 2 or 3."""
+        return int(self.metadata["input"]["rank"])
+
+    def summary(self) -> str:
+        """What the network is and what runs it, in a few lines."""
+        return f"{self._summary}\nengine      {self.engine} on {self.backend}, {self.precision}"
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        *,
+        progress: Callable[[str, int, int], object] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Floats:
+        """First output of the network.
+
+        Args:
+            x: (N, C, [D,] H, W) float32.
+            progress: called with (stage, done, total) at most every 50 ms.
+            cancel: asked every 50 ms.
+        Returns: (N, C', [D',] H', W') float32.
+        Raises: ShapeError: axes, channels or sizes that the network does not take; Cancelled; MemoryLimitError.
+        """
+        array = np.ascontiguousarray(x, dtype=np.float32)
+        channels = int(self.metadata["input"]["channels"])
+        if array.ndim != self.rank + 2 or array.shape[1] != channels:
+            axes = "D, H, W" if self.rank == 3 else "H, W"
+            raise ShapeError(describe("x", f"shape {array.shape}", f"(N, {channels}, {axes})"))
+        return self._run(array, progress, cancel)
+
+    def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
+        raise NotImplementedError
+
+
+def load(
+    path: str | os.PathLike[str],
+    engine: str = "native",
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str = "fp32",
+) -> Network:
+    """A model package, opened.
+
+    Args:
+        path: of the package.
+        engine: "native", or "torch" for the reference.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads; None for all that the process may use. The result does not depend on it.
+        precision: "fp32".
+    Raises: FormatError, WeightsError: the package; ValueRangeError: engine, precision, threads; DeviceError,
+        BackendUnavailable: a device that is absent or lacks an op, torch where it is not installed.
+    """
+    if engine not in ENGINES:
+        raise ValueRangeError(describe("engine", repr(engine), f"one of {ENGINES}"))
+    if precision not in PRECISIONS:
+        raise ValueRangeError(describe("precision", repr(precision), f"one of {PRECISIONS}"))
+    if threads is not None and threads < 1:
+        raise ValueRangeError(describe("threads", threads, "at least 1, or None"))
+    if engine == "torch":
+        from covfast.engines.torch import TorchNetwork
+
+        return TorchNetwork(path, device, threads, precision)
+    from covfast.engines.native import NativeNetwork
+
+    return NativeNetwork(path, device, threads, precision)
+
+
+__all__ = ["ENGINES", "PRECISIONS", "Network", "load"]

@@ -1,0 +1,163 @@
+"""`export`: a torch module becomes a model package, checked against torch through the native engine.
+
+Both ``covfast.export(...)`` and ``from covfast.export import export`` work, whichever came first: this module can be called.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from covfast import package
+from covfast.errors import BackendUnavailable, CovfastError, ShapeError, ValueRangeError, describe
+
+TOLERANCE = 1e-4
+"""Largest difference to torch, of the output's range."""
+
+_SAMPLE_BATCH = 2  # a batch of 1 would be traced as the number 1
+
+
+def export(
+    module: Any,
+    path: str | os.PathLike[str],
+    input_shape: Sequence[int],
+    *,
+    name: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    labels: Mapping[int, str] | None = None,
+    licence: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    multiple: int | Sequence[int] | None = None,
+) -> Path:
+    """Write a torch module as a model package that `covfast.load` and `covfast.Segmenter` open.
+
+    The module is traced in evaluation mode without decomposition and lowered to the closed list of ops of
+    `covfast.package`; BatchNorm is folded. Batch and sizes stay free: resizes are kept as a factor or as the size of
+    another tensor. The package is then compared with torch on two sizes other than `input_shape`.
+
+    Args:
+        module: torch.nn.Module with one (N, C, [D,] H, W) float32 input; of several outputs the first is kept. Its
+            training mode is restored.
+        path: of the package; an existing file is replaced.
+        input_shape: (N, C, [D,] H, W), a typical one.
+        name: of the model; the file's name without its ending if None.
+        recipe: stages from a CT volume to labels; None for a bare network.
+        labels: value -> name.
+        licence: of the weights; "unspecified" if None.
+        provenance: where the weights come from.
+        multiple: what each size must be a multiple of: one number, or one per axis; 1 if None.
+    Returns: the path.
+    Raises:
+        BackendUnavailable: torch is not installed.
+        ShapeError: `input_shape` does not fit.
+        ValueRangeError: an op outside the list, with its place; a module that cannot be traced.
+        CovfastError: the native engine differs from torch by more than 1e-4 of the output's range.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
+    path = Path(path)
+    shape = [int(n) for n in input_shape]
+    if len(shape) not in (4, 5) or min(shape) < 1:
+        raise ShapeError(describe("input_shape", tuple(shape), "(N, C, [D,] H, W), each at least 1"))
+    steps = [multiple or 1] * (len(shape) - 2) if not isinstance(multiple, Sequence) else [int(m) for m in multiple]
+    if len(steps) != len(shape) - 2 or min(steps) < 1 or any(n % m for n, m in zip(shape[2:], steps, strict=True)):
+        raise ShapeError(describe("multiple", multiple, f"one number or one per axis that divides {tuple(shape[2:])}"))
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            fields = _lower(module, shape, steps)
+            fields |= {
+                "recipe": recipe,
+                "labels": {} if labels is None else labels,
+                "licence": licence or "unspecified",
+                "provenance": {} if provenance is None else provenance,
+                "name": name or path.stem,
+            }
+            trial = package.write(Path(folder) / path.name, **fields)
+            _compare(module, trial, shape, steps)
+            return package.write(path, **fields)
+    finally:
+        module.train(was_training)
+
+
+def _lower(module: Any, shape: Sequence[int], steps: Sequence[int]) -> dict[str, Any]:
+    """Tensors, graph and input contract of the module, as `package.write` takes them."""
+    from covfast.lowering import Lowering
+
+    low = Lowering(_trace(module, shape, steps))
+    rank = len(steps)
+    graph = {
+        "inputs": [{"name": low.input_name, "channels": shape[1], "rank": rank}],
+        "outputs": [low.output_name],
+        "nodes": low.nodes,
+    }
+    contract = {"channels": shape[1], "rank": rank, "multiple": list(steps), "size": None}
+    return {"tensors": low.tensors, "graph": graph, "input_contract": contract}
+
+
+def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:
+    """torch.export of the module with free batch and sizes."""
+    import torch
+
+    sample = torch.zeros(_SAMPLE_BATCH, *shape[1:], device=next((p.device for p in module.parameters()), None))
+    free: dict[int, Any] = {0: torch.export.Dim.AUTO}
+    for axis, step in enumerate(steps):
+        free[axis + 2] = torch.export.Dim.AUTO if step == 1 else step * torch.export.Dim(f"size_{axis}", max=1 << 16)
+    try:
+        program = torch.export.export(module, (sample,), dynamic_shapes=(free,), strict=False)
+    except Exception as error:  # torch raises many kinds, without one base of their own
+        reason = str(error).strip().splitlines()
+        raise ValueRangeError(
+            describe("module", reason[0] if reason else type(error).__name__, "one that torch.export traces")
+        ) from error
+    traced = next(node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+    fixed = [n for n in traced.meta["val"].shape[2:] if isinstance(n, int)]
+    if fixed:
+        raise ValueRangeError(
+            describe("module", f"code that works for sizes {fixed} only", "free sizes", "give multiple= where it needs one")
+        )
+    return program
+
+
+def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]) -> None:
+    """Compare the package with torch on two further sizes and batches."""
+    import torch
+
+    from covfast.engines import load
+
+    net = load(path, device="cpu")
+    rng = np.random.default_rng(0)
+    for batch, share in ((2, 0.5), (1, 0.75)):
+        sizes = [max(1, round(n * share / step) + axis) * step for axis, (n, step) in enumerate(zip(shape[2:], steps, strict=True))]
+        x = rng.standard_normal((batch, shape[1], *sizes), dtype=np.float32)
+        expected = module(torch.from_numpy(x))
+        while isinstance(expected, (tuple, list)):
+            expected = expected[0]
+        truth, got = expected.numpy(), net(x)
+        if truth.shape != got.shape:
+            raise CovfastError(describe("export", f"an output of {got.shape}", f"{truth.shape}, that of torch"))
+        difference, span = float(np.abs(truth - got).max()), float(truth.max() - truth.min())
+        if not difference <= TOLERANCE * max(span, 1e-6):
+            raise CovfastError(
+                describe("export", f"a difference of {difference:.3g} at {sizes}", f"at most {TOLERANCE} of {span:.3g}")
+            )
+
+
+class _CallableModule(ModuleType):
+    """Lets `covfast.export(...)` work after `import covfast.export`, which binds that name to this module."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Path:
+        return export(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

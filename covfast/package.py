@@ -1,0 +1,275 @@
+"""Model packages: one file with weights, graph, recipe, labels, input contract, licence and provenance; never pickle.
+
+The file has the safetensors layout: 8 bytes of little-endian header length, a JSON header, data. Spaces pad the header so
+that the data begins at a multiple of 64 bytes, and every tensor lies at a multiple of 64 bytes without holes: fillers are
+U8 tensors named ``__pad__.N``. The header's ``__metadata__`` is ``{"format": "covfast", "covfast": <JSON text>}``, and that
+text holds::
+
+    format_version  1
+    name            of the model
+    graph           {"inputs": [{"name", "channels", "rank"}], "outputs": [name], "nodes": [...]}, see below
+    recipe          stages from a CT volume to labels, or null
+    labels          {"0": "background", ...}
+    input           {"channels", "rank", "multiple": one per axis, "size": one per axis or null for any}
+    licence         text
+    provenance      object
+    checksum        "sha256:<hex>"
+
+The checksum is the SHA-256 of the data section followed by the UTF-8 text ``canonical({"metadata": m, "tensors": t})``,
+where m is the metadata without its checksum, t the header without ``__metadata__``, and ``canonical`` is
+``json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)``.
+
+Nodes stand in topological order: ``{"op", "inputs": [names], "output": name, attributes}``. Lists have one entry per
+spatial axis; tensors are named, float32.
+
+=============  ======  ======================================================================================
+op             inputs  attributes
+=============  ======  ======================================================================================
+conv           1       weight (O, C / groups, kernel), bias (O) or absent, stride, padding, dilation, groups
+avg_pool       1       kernel, stride, padding, ceil_mode, count_include_pad
+resize         1, 2    align_corners; factor, or the second input, whose size it takes. Linear
+prelu          1       slope (C)
+leaky_relu     1       slope: a number
+relu, sigmoid  1
+affine         1       scale (C), shift (C)
+softmax        1       over the channels
+add, sub, mul  2, 1    with one input: scalar, and for sub reversed (scalar - x). One channel goes with any number
+concat         1..     of the channels
+slice          1       first, count: of the channels
+=============  ======  ======================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast import _core
+from covfast.errors import DTypeError, FormatError, OutputError, ValueRangeError, WeightsError, describe, file_name
+
+FORMAT_VERSION = 1
+_ALIGNMENT = 64
+_HEADER_LIMIT = 4 << 20  # bytes; csrc/engine/package.cpp has the same
+_BLOCK = 1 << 20
+_KINDS: dict[str, Any] = {
+    "name": str,
+    "graph": dict,
+    "recipe": (dict, type(None)),
+    "labels": dict,
+    "input": dict,
+    "licence": str,
+    "provenance": dict,
+    "checksum": str,
+}
+
+StrPath = str | os.PathLike[str]
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value, for checksums."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _layout(tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, Any], list[bytes]]:
+    """Header entries and data of the tensors, fillers included."""
+    entries: dict[str, Any] = {}
+    blocks: list[bytes] = []
+    at = 0
+    for number, (name, tensor) in enumerate(tensors.items()):
+        if tensor.dtype != np.float32:
+            raise DTypeError(describe(f"tensors[{name!r}]", tensor.dtype, "float32"))
+        if name.startswith("__"):
+            raise ValueRangeError(describe("tensors", repr(name), "names that do not begin with two underscores"))
+        data = np.ascontiguousarray(tensor, dtype="<f4").tobytes()
+        entries[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(data)]}
+        at += len(data)
+        gap = -at % _ALIGNMENT
+        if gap:
+            entries[f"__pad__.{number}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [at, at + gap]}
+        at += gap
+        blocks += [data, bytes(gap)]
+    return entries, blocks
+
+
+def _checksum(blocks: Sequence[bytes], metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    digest.update(_signed_text(metadata, entries))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _signed_text(metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> bytes:
+    signed = {key: value for key, value in metadata.items() if key != "checksum"}
+    return canonical({"metadata": signed, "tensors": dict(entries)}).encode()
+
+
+def write(
+    path: StrPath,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    graph: Mapping[str, Any],
+    *,
+    recipe: Mapping[str, Any] | None,
+    labels: Mapping[int, str],
+    input_contract: Mapping[str, Any],
+    licence: str,
+    provenance: Mapping[str, Any],
+    name: str,
+) -> Path:
+    """Write a package; it appears whole or not at all.
+
+    Args:
+        path: of the package; an existing file is replaced.
+        tensors: float32 arrays by name.
+        graph, recipe, input_contract, provenance: JSON objects as this module describes them.
+        labels: value -> name.
+        licence: its short name or text.
+        name: of the model.
+    Returns: the path.
+    Raises: DTypeError, ValueRangeError: something that JSON cannot hold, or too much metadata; OutputError.
+    """
+    entries, blocks = _layout(tensors)
+    metadata: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "graph": dict(graph),
+        "recipe": None if recipe is None else dict(recipe),
+        "labels": {str(value): label for value, label in labels.items()},
+        "input": dict(input_contract),
+        "licence": licence,
+        "provenance": dict(provenance),
+    }
+    try:
+        metadata = json.loads(canonical(metadata))
+        metadata["checksum"] = _checksum(blocks, metadata, entries)
+    except (TypeError, ValueError) as error:
+        raise ValueRangeError(describe("metadata", error, "what JSON can hold")) from error
+    header = json.dumps({"__metadata__": {"format": "covfast", "covfast": canonical(metadata)}, **entries}).encode()
+    header += b" " * (-(len(header) + 8) % _ALIGNMENT)
+    if len(header) > _HEADER_LIMIT:
+        raise ValueRangeError(describe("metadata", f"{len(header)} bytes", f"at most {_HEADER_LIMIT}"))
+    _write_whole(Path(path), [len(header).to_bytes(8, "little"), header, *blocks])
+    return Path(path)
+
+
+def _write_whole(path: Path, parts: Sequence[bytes]) -> None:
+    """Write a file beside `path`, then put it in its place."""
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OutputError(describe("path", f"{file_name(path)}: {error.strerror}", "a file that can be written")) from error
+
+
+def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(metadata, entries) of an open package, which then stands at its data. What is not looked at here, C++ checks."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+        raise FormatError(describe(name, f"a header of {length} bytes in {size}", "a model package"))
+    try:
+        entries = json.loads(file.read(length))
+        texts = entries.pop("__metadata__")
+        metadata = json.loads(texts["covfast"]) if texts["format"] == "covfast" else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(describe(name, f"a header that is none ({type(error).__name__})", "a model package")) from error
+    if not isinstance(metadata, dict) or not isinstance(entries, dict):
+        raise FormatError(describe(name, "metadata of another kind", "a model package"))
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FormatError(describe(name, f"format_version {version}", str(FORMAT_VERSION), "a newer covfast wrote it"))
+    for key, kinds in _KINDS.items():
+        if not isinstance(metadata.get(key, False), kinds):
+            raise FormatError(describe(f"{name}: {key}", type(metadata.get(key)).__name__, f"{kinds} in the metadata"))
+    return metadata, entries
+
+
+def _open(path: StrPath) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise FormatError(describe(file_name(path), error.strerror, "a model package")) from error
+
+
+def read_metadata(path: StrPath) -> dict[str, Any]:
+    """The metadata of a package, as this module describes it. Raises: FormatError."""
+    with _open(path) as file:
+        return _read_header(file, file_name(path))[0]
+
+
+def verify(path: StrPath) -> str:
+    """The checksum of a package, after comparing it with the content.
+
+    Raises: FormatError: not a package; WeightsError: the content is not what was written.
+    """
+    with _open(path) as file:
+        metadata, entries = _read_header(file, file_name(path))
+        digest = hashlib.sha256()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    try:
+        digest.update(_signed_text(metadata, entries))
+    except ValueError as error:
+        raise FormatError(describe(file_name(path), error, "numbers that JSON can hold")) from error
+    found = f"sha256:{digest.hexdigest()}"
+    if found != metadata.get("checksum"):
+        raise WeightsError(
+            describe(file_name(path), found, str(metadata.get("checksum")), "the file is damaged; fetch it again")
+        )
+    return found
+
+
+def read_tensors(path: StrPath) -> dict[str, npt.NDArray[np.float32]]:
+    """The float32 tensors of a verified package, as read-only views of one buffer. Raises: FormatError, WeightsError."""
+    verify(path)
+    with _open(path) as file:
+        _, entries = _read_header(file, file_name(path))
+        data = file.read()
+    tensors = {}
+    try:
+        for name, entry in entries.items():
+            if entry["dtype"] == "F32":
+                begin, end = entry["data_offsets"]
+                tensors[name] = np.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(describe(file_name(path), error, "tensors that fit their shapes")) from error
+    return tensors
+
+
+def summary(path: StrPath) -> str:
+    """What a package is, in a few lines for people. Raises: FormatError."""
+    _core.open_network(os.fspath(path))  # its checks cover graph, tensors and input contract
+    with _open(path) as file:
+        metadata, entries = _read_header(file, file_name(path))
+    graph, contract = metadata["graph"], metadata["input"]
+    parameters = sum(math.prod(entry["shape"]) for entry in entries.values() if entry["dtype"] == "F32")
+    stages = [str(stage["stage"]) for stage in (metadata["recipe"] or {}).get("stages", [])]
+    sizes = contract.get("size") or f"multiples of {contract['multiple']}"
+    lines = [
+        f"{metadata['name']}: {parameters:,} parameters, {len(graph['nodes'])} nodes, {os.path.getsize(path):,} bytes",
+        f"input       {contract['channels']} channels, {contract['rank']}-D, size {sizes}",
+        f"labels      {', '.join(f'{value} {label}' for value, label in metadata['labels'].items())}",
+        f"recipe      {' -> '.join(stages) or 'none'}",
+        f"licence     {metadata['licence']}",
+        f"provenance  {json.dumps(metadata['provenance'])}",
+        f"checksum    {metadata['checksum']}",
+    ]
+    return "\n".join(lines)
