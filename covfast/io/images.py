@@ -84,6 +84,8 @@ def read_label_image(path: Path) -> Segmentation:
         got = f"values from {voxels.low:g} to {voxels.high:g}"
         raise FormatError(describe(file_name(path), got, "labels, whole numbers from 0 to 255"))
     labels = voxels.values.astype(np.uint8)
-    present = [int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=256))]
+    # Plane by plane: bincount widens what it counts to 8 bytes.
+    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)
+    present = [int(value) for value in np.flatnonzero(counts)]
     names = LABELS if set(present) <= set(LABELS) else {value: f"label {value}" for value in present}
     return Segmentation(labels, Geometry(header.shape, header.affine), dict(names))

@@ -7,7 +7,6 @@ a zero pixdim becomes 1, and a MetaImage header with a large NDims corrupts the 
 from __future__ import annotations
 
 import bz2
-import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ MAX_SIDE = 32767
 MAX_VOXELS = 2**33
 _MAX_RATIO = {"raw": 1, "gzip": 1100, "zlib": 1100, "bzip2": 50000}
 """The most that an encoding can shrink data (deflate 1032:1): a header that promises more is not believed."""
+
+_WBITS = {"gzip": 31, "zlib": 15}
+_CHUNK = 1 << 20
 
 DECODE_ERRORS = (OSError, EOFError, zlib.error, ValueError)
 
@@ -116,33 +118,52 @@ def _check_bytes(header: Header, needed: int) -> None:
         )
 
 
+class _Inflated:
+    """Readable stream of a zlib or gzip file, several gzip members in a row included.
+
+    Never inflates more than it is asked for, and takes larger pieces than gzip.GzipFile: half its time.
+    """
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file, self._wbits = file, _WBITS[encoding]
+        self._inflate = zlib.decompressobj(self._wbits)
+        self._waiting = b""
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer at the end of the stream, or where it is truncated."""
+        parts: list[bytes] = []
+        while size:
+            if self._inflate.eof and not self._next_member():
+                break
+            self._waiting = self._waiting or self._file.read(_CHUNK)
+            is_last = not self._waiting
+            got = self._inflate.decompress(self._waiting, size)
+            self._waiting = self._inflate.unconsumed_tail
+            if not got and is_last:
+                break
+            parts.append(got)
+            size -= len(got)
+        return b"".join(parts)
+
+    def _next_member(self) -> bool:
+        rest = self._inflate.unused_data or self._file.read(_CHUNK)
+        self._waiting = rest.lstrip(b"\0")  # gzip files may be padded with zeros
+        self._inflate = zlib.decompressobj(self._wbits)
+        return bool(self._waiting) and self._wbits == _WBITS["gzip"]
+
+
 def _wrap(file: IO[bytes], header: Header) -> Any:
     """Readable stream of the voxel bytes of an open file, at their first byte."""
+    if not header.whole:
+        file.seek(header.offset)
+    stream: Any = file
+    if header.encoding in _WBITS:
+        stream = _Inflated(file, header.encoding)
+    elif header.encoding == "bzip2":
+        stream = bz2.BZ2File(file)
     if header.whole:
-        stream = gzip.GzipFile(fileobj=file)
         stream.read(header.offset)
-        return stream
-    file.seek(header.offset)
-    if header.encoding == "gzip":
-        return gzip.GzipFile(fileobj=file)
-    return bz2.BZ2File(file) if header.encoding == "bzip2" else file
-
-
-def _zlib_pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """Pieces of `size` bytes of a zlib stream, the last may be short; never inflates more than one piece ahead."""
-    inflate, waiting, ended = zlib.decompressobj(), b"", False
-    while True:
-        piece = b""
-        while len(piece) < size:
-            if not waiting and not ended:
-                waiting = file.read(1 << 20)
-                ended = not waiting
-            got = inflate.decompress(waiting, size - len(piece))
-            waiting = inflate.unconsumed_tail
-            if not got and (ended or inflate.eof):
-                break
-            piece += got
-        yield piece
+    return stream
 
 
 def read_planes(header: Header) -> Iterator[npt.NDArray[Any]]:
@@ -156,9 +177,8 @@ def read_planes(header: Header) -> Iterator[npt.NDArray[Any]]:
     try:
         with header.data.open("rb") as file:
             stream = _wrap(file, header)
-            pieces = _zlib_pieces(stream, size) if header.encoding == "zlib" else iter(lambda: stream.read(size), None)
             for index in range(d):
-                piece = next(pieces)
+                piece = stream.read(size)
                 if len(piece) < size:
                     raise EOFError(f"slice {index}")
                 yield _rescaled(np.frombuffer(piece, header.dtype).reshape(h, w), header)

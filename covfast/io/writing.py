@@ -18,7 +18,8 @@ from covfast.io import metaimage, nifti, nrrd
 from covfast.volume import Geometry, Segmentation, Volume
 
 LEVEL = 1
-"""Deflate level. On a 512x512x248 CT level 6 takes several times as long as 1 for files a few percent smaller."""
+"""Deflate level. A 512x512x248 CT takes 2.5 s and 66 MB at level 1, 8.9 s and 65 MB at level 6; its labels 0.3 s and
+4.9 MB, 1.5 s and 3.1 MB (one core of a busy machine)."""
 
 _ENCODERS: dict[str, tuple[Callable[[np.dtype[Any], Geometry], bytes], bool, int]] = {
     # suffix: header, whether it lies inside the compressed stream, wbits of the stream (0 = not compressed)

@@ -220,6 +220,7 @@ def test_folder_of_folders_list_of_files_and_one_file_read_the_same(folder: Path
     np.testing.assert_array_equal(read(tmp_path / "a").hu, truth)
     np.testing.assert_array_equal(read(sorted((folder / "rle").iterdir())).hu, truth)
     np.testing.assert_array_equal(read(next((folder / "enhanced").iterdir())).hu, truth)
+    np.testing.assert_array_equal(read([folder / "rle", *(folder / "rle").iterdir()]).hu, truth)
     with pytest.raises(GeometryError, match="segment_slice"):
         read(next((folder / "rle").iterdir()))
 

@@ -373,6 +373,13 @@ def test_voxels_that_are_no_numbers_are_a_format_error(tmp_path: Path, suffix: s
         read(written(tmp_path / f"x{suffix}", hu))
 
 
+def test_gzip_of_several_members_and_zero_padding_reads(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.nii.gz", ct((12, 40, 40)))
+    raw = gzip.decompress(path.read_bytes())
+    path.write_bytes(b"".join(gzip.compress(raw[i : i + 5000]) for i in range(0, len(raw), 5000)) + bytes(512))
+    np.testing.assert_array_equal(read(path).hu, ct((12, 40, 40)))
+
+
 def test_random_bytes_never_escape_as_anything_else(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     for suffix in SUFFIXES:

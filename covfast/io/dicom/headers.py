@@ -117,12 +117,13 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """DICOM files under `paths`, folders searched to the bottom, in the order of their names; and the other files.
+    """DICOM files under `paths`, each once, folders searched to the bottom in the order of names; and the other files.
 
     Raises: FormatError: a path does not exist, or a file that is named as DICOM or was named by the caller is not.
     """
     found: list[Path] = []
     others: list[Path] = []
+    seen: set[str] = set()
     for path in paths:
         if path.is_dir():
             files = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
@@ -131,6 +132,9 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         else:
             raise FormatError(describe(file_name(path), "no such file or folder", "an existing path"))
         for file in files:
+            if os.path.realpath(file) in seen:
+                continue
+            seen.add(os.path.realpath(file))
             if is_dicom(file):
                 found.append(file)
             elif file == path or (file.suffix.lower() in DICOM_SUFFIXES and not file.name.startswith(".")):
@@ -185,8 +189,14 @@ def _read(path: Path) -> list[Slice]:
 
     with _no_value_warnings():
         dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
-        if "Rows" in dataset:
-            return _slices(path, dataset)
+        try:
+            if "Rows" in dataset:
+                return _slices(path, dataset)
+        except _Malformed:
+            # An odd dose report or ultrasound clip beside a CT is no reason to refuse the CT.
+            if _text(dataset, "Modality").upper() in ("CT", ""):
+                raise
+            return []
         kind = _text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID")
     if not kind or kind in _CT_CLASSES:
         raise _Malformed("a header without its end")
