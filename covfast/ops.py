@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from covfast import _core
 from covfast.errors import ShapeError, ValueRangeError, describe
+
+
+class SupportsIsSet(Protocol):
+    """What can cancel a long call: a `threading.Event`, for example."""
+
+    def is_set(self) -> bool: ...
+
+
+def lungs(
+    hu: npt.NDArray[Any],
+    spacing_mm: Sequence[float],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    cancel: SupportsIsSet | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Left and right lung of a chest CT, found without training.
+
+    Vessels, lesions and consolidated lung count as lung; trachea, main bronchi, stomach and bowel do not. A single lung is
+    named by the side of the spine it lies on. Infection may be missed where no aerated lung lies before it.
+
+    Args:
+        hu: (D, H, W) int16 or float32 in HU, any strides, in canonical orientation: inferior to superior, anterior to
+            posterior, patient right to left.
+        spacing_mm: (3,) float > 0, voxel size along D, H, W.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads; None for all that the process may use.
+        progress: called with the stage's name, how much of it is done, and its total.
+        cancel: stops the work when its `is_set()` is true, such as a `threading.Event`.
+    Returns: (D, H, W) uint8, contiguous: 0 elsewhere, 1 left lung, 2 right lung.
+    Raises: NoLungsError if nothing can be lung; ShapeError, DTypeError; ValueRangeError if a spacing is not positive or a
+        voxel not finite; DeviceError; Cancelled.
+    """
+    if len(spacing_mm) != 3:
+        raise ShapeError(describe("spacing_mm", tuple(spacing_mm), "three numbers, one for each of D, H, W"))
+    spacing = [float(step) for step in spacing_mm]
+    return _core.lungs(hu, spacing, device, threads or 0, progress, cancel)
 
 
 def null(x: npt.ArrayLike, *, device: str = "auto", threads: int | None = None) -> npt.NDArray[np.float32]:
@@ -106,7 +144,9 @@ def conv3d(
     device: str = "auto",
     threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Grouped convolution, as torch's: ``y[n, o, p] = bias[o] + sum_ct weight[o, c, t] x[n, c, p stride - padding + t dilation]``.
+    """Grouped convolution, as torch's.
+
+    ``y[n, o, p] = bias[o] + sum_ct weight[o, c, t] * x[n, c, p * stride - padding + t * dilation]``
 
     Args:
         x: (N, C, D, H, W) or (N, C, H, W) float32; zero outside.

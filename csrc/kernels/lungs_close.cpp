@@ -1,7 +1,8 @@
-// What belongs to a lung without being aerated. A ball of 10 mm closes vessels, hilar and pleural dents. Larger
-// consolidations at the chest wall are found slice by slice inside the convex hull of the lung: seen from the hull's middle,
-// laterally and posteriorly, they lie behind aerated lung with no aerated lung behind them. Heart, liver and aorta fail one
-// of these conditions: they lie before the lung, or medially.
+// What belongs to a lung without being aerated. A ball of 10 mm closes vessels, hilar and pleural dents. Lesions inside the
+// lung hang on vessels only: islands, once 5 mm of tissue are eroded. Larger consolidations at the chest wall are found slice
+// by slice inside the convex hull of the lung: seen from the hull's middle, laterally and posteriorly, they lie behind
+// aerated lung with no aerated lung behind them. Heart, liver and aorta fail one of these conditions: they lie before the
+// lung, or medially. Where such a consolidation reaches a side of the hull, the side is bent out to the curve of a chest.
 #include <algorithm>
 #include <cmath>
 
@@ -12,10 +13,13 @@ namespace covfast::coarse {
 namespace {
 
 constexpr float kBall_mm = 10;
+constexpr float kStalk_mm = 5;              // half the width of a vessel that a lesion may hang on
 constexpr int kBone = 150;                  // HU on the coarse grid; consolidated lung stays below, with contrast too
 constexpr double kLeastSlice_mm2 = 800;     // of aerated lung, for a hull to mean something
 constexpr double kRayStep_mm = 1;
 constexpr double kMedial = 0.18;            // tan 10 degrees: how far behind the lung a ray may lean medially
+constexpr double kChest_mm = 110;           // radius of the chest wall's curve, of a large chest: bends out too little, not too far
+constexpr double kLeastSide_mm = 15;        // sides of the hull shorter than this are left straight
 
 struct Point {
     double y, x;
@@ -103,6 +107,30 @@ bool is_behind_lung(const Slice& slice, int64_t y, int64_t x) {
            !meets_lung(slice, double(y), double(x), dy / length, dx / length, 1000);
 }
 
+// Marks with 3 what lies between side (a, b) of the hull and the arc of the chest wall over it, behind voxels marked 2.
+void bend_side(const Slice& slice, const Point& a, const Point& b, const uint8_t* allowed, const int16_t* hu,
+               std::vector<uint8_t>& found) {
+    const int64_t height = slice.grid.size[1], width = slice.grid.size[2];
+    const double my = slice.grid.mm[1], mx = slice.grid.mm[2];
+    const double sy = (b.y - a.y) * my, sx = (b.x - a.x) * mx, chord = std::min(std::sqrt(sy * sy + sx * sx), 2 * kChest_mm);
+    if (chord < kLeastSide_mm) return;
+    double ny = -sx / chord, nx = sy / chord;  // the normal; turned outward, away from the middle
+    if (ny * (slice.middle.y - a.y) * my + nx * (slice.middle.x - a.x) * mx > 0) ny = -ny, nx = -nx;
+    const double flat = std::sqrt(kChest_mm * kChest_mm - chord * chord / 4), rise = kChest_mm - flat;
+    const int64_t pad_y = std::lround(rise / my) + 1, pad_x = std::lround(rise / mx) + 1;
+    for (int64_t y = std::lround(std::min(a.y, b.y)) - pad_y; y <= std::lround(std::max(a.y, b.y)) + pad_y; ++y)
+        for (int64_t x = std::lround(std::min(a.x, b.x)) - pad_x; x <= std::lround(std::max(a.x, b.x)) + pad_x; ++x) {
+            if (y < 0 || y >= height || x < 0 || x >= width) continue;
+            const int64_t i = y * width + x;
+            if (found[i] || !allowed[i] || hu[i] >= kBone) continue;
+            const double py = (y - a.y) * my, px = (x - a.x) * mx, h = py * ny + px * nx;
+            const double along = (py * sy + px * sx) / chord - chord / 2;
+            if (h <= 0 || std::abs(along) > chord / 2 || h > std::sqrt(kChest_mm * kChest_mm - along * along) - flat) continue;
+            const int64_t fy = std::lround(y - ny * (h / my + 1)), fx = std::lround(x - nx * (h / mx + 1));
+            if (fy >= 0 && fy < height && fx >= 0 && fx < width && found[fy * width + fx] == 2) found[i] = 3;
+        }
+}
+
 // Marks consolidated voxels of slice z in `add`. A voxel with few neighbours that are lung too is left out: rays fray.
 void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed, const Mask& side, uint8_t me, int64_t z,
                        Mask& add) {
@@ -119,15 +147,40 @@ void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed,
                 found[i] = 2;
             }
         }
+    for (size_t k = 0; k < slice.hull.size(); ++k)
+        bend_side(slice, slice.hull[k], slice.hull[(k + 1) % slice.hull.size()], allowed.data() + z * plane, hu + z * plane,
+                  found);
     for (int64_t y = 1; y + 1 < height; ++y)
         for (int64_t x = 1; x + 1 < width; ++x) {
             const int64_t i = y * width + x;
-            if (found[i] != 2) continue;
+            if (found[i] < 2) continue;
             int near = 0;
             for (int64_t dy = -1; dy <= 1; ++dy)
                 for (int64_t dx = -1; dx <= 1; ++dx) near += found[i + dy * width + dx] != 0;
             if (near >= 6) add[z * plane + i] = 1;
         }
+}
+
+// Adds tissue that is joined to the rest of the body by vessels only, in place.
+void fill_islands(const Grid& grid, Mask& lung) {
+    const int64_t n = grid.voxels(), height = grid.size[1], width = grid.size[2];
+    Mask rest(n), away(n, 1);
+    for (int64_t i = 0; i < n; ++i) rest[i] = !lung[i];
+    std::vector<float> squared;
+    distance2(grid, rest.data(), kStalk_mm, squared);
+    Mask deep(n);
+    for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kStalk_mm * kStalk_mm;
+    const Components parts = components(grid, deep.data(), false);
+    std::vector<uint8_t> is_island(parts.count, 1);
+    for (const Run& run : parts.runs) {
+        const int64_t z = run.row / height, y = run.row % height;
+        if (z == 0 || y == 0 || z == grid.size[0] - 1 || y == height - 1 || run.begin == 0 || run.end == width)
+            is_island[run.label] = 0;
+    }
+    paint(grid, parts, is_island, 0, away.data());
+    const float back = kStalk_mm + 0.5f;
+    distance2(grid, away.data(), back, squared);
+    for (int64_t i = 0; i < n; ++i) lung[i] |= squared[i] <= back * back;
 }
 
 // Voxels that closing may take: neither outside the body nor airway nor an airway's wall.
@@ -157,6 +210,7 @@ void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& 
         for (int64_t i = 0; i < n; ++i) lung[i] = aerated[i] == me;
         fill_holes(grid, lung);
         lung = ball_close(grid, lung, kBall_mm);
+        fill_islands(grid, lung);
         for (int64_t i = 0; i < n; ++i) lung[i] = lung[i] && (aerated[i] == me || (allowed[i] && !aerated[i])) ? me : 0;
         Mask add(n);
         parallel_for(grid.size[0], 1, grid.threads, [&](int64_t begin, int64_t end) {
