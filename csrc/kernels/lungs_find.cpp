@@ -65,9 +65,9 @@ Mask keep_wide(const Grid& grid, const Mask& labels, uint8_t gas) {
     std::vector<float> squared;
     distance2(grid, airway.data(), kThinAirway_mm, squared);
     for (size_t i = 0; i < away.size(); ++i) away[i] = squared[i] <= kThinAirway_mm * kThinAirway_mm;
-    distance2(grid, away.data(), kThinAirway_mm + 0.5f, squared);
-    const float reach = (kThinAirway_mm + 0.5f) * (kThinAirway_mm + 0.5f);
-    for (size_t i = 0; i < airway.size(); ++i) airway[i] &= squared[i] <= reach;
+    const float reach = kThinAirway_mm + *std::max_element(grid.mm, grid.mm + 3);  // the rim of a wide one is not round
+    distance2(grid, away.data(), reach, squared);
+    for (size_t i = 0; i < airway.size(); ++i) airway[i] &= squared[i] <= reach * reach;
     return airway;
 }
 
@@ -156,10 +156,14 @@ Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) 
 
     Lungs found{{}, keep_wide(grid, labels, kGas), std::move(exterior.mask)};
     Mask lung(n);
-    for (int64_t i = 0; i < n; ++i) lung[i] = labels[i] && !found.airway[i];
-    found.side = split_sides(grid, hu, lung, cores, chosen);
-    for (int64_t i = 0; i < n; ++i) lung[i] = inner[i] && !labels[i];
-    add_slivers(grid, hu, lung, found.side);
+    for (int64_t i = 0; i < n; ++i) {
+        lung[i] = labels[i] && !found.airway[i];
+        inner[i] &= !labels[i];
+        labels[i] = labels[i] == kLung;
+    }
+    flood(grid, hu, lung.data(), labels.data());  // thin bronchi, but not what hangs on the trachea alone
+    found.side = split_sides(grid, hu, labels, cores, chosen);
+    add_slivers(grid, hu, inner, found.side);
     return found;
 }
 
