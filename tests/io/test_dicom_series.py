@@ -225,6 +225,21 @@ def test_folder_of_folders_list_of_files_and_one_file_read_the_same(folder: Path
         read(next((folder / "rle").iterdir()))
 
 
+def test_legacy_converted_enhanced_ct_of_highdicom_reads_exactly(folder: Path, tmp_path: Path) -> None:
+    """The file that one reader turns into stored values (0 mL): rescale in the shared groups, written by highdicom."""
+    legacy = pytest.importorskip("highdicom.legacy")
+    pydicom = pytest.importorskip("pydicom")
+    slices = [pydicom.dcmread(path) for path in sorted((folder / "shuffled").iterdir())]
+    uid = pydicom.uid.generate_uid
+    converted = legacy.LegacyConvertedEnhancedCTImage(
+        slices, series_instance_uid=uid(), series_number=9, sop_instance_uid=uid(), instance_number=1
+    )
+    converted.save_as(tmp_path / "one.dcm")
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.hu, truth_hu())
+    np.testing.assert_allclose(volume.geometry.affine, upright_affine(), atol=1e-9)
+
+
 def test_best_series_is_chosen_and_every_other_has_its_reasons(folder: Path) -> None:
     report = inspect(folder / "several")
     assert report.chosen == 0
