@@ -1,6 +1,6 @@
 """covfast: from a chest CT to lung and infection masks, measurements and metrics. Research use only.
 
-Names are loaded when they are first used, so that ``import covfast`` costs little more than NumPy and touches no device.
+Names are loaded when first used, so that ``import covfast`` costs little more than NumPy and touches no device.
 """
 
 from __future__ import annotations

@@ -1,37 +1,173 @@
 from __future__ import annotations
 
+import collections.abc
 import typing
 
 import numpy
 import numpy.typing
 
 __all__: list[str] = [
+    "Network",
+    "Segmenter",
+    "Session",
+    "activation",
+    "avg_pool3d",
     "backends",
+    "binary",
     "choose_backend",
+    "conv3d",
     "error_list",
     "forget_last_backend",
     "hardware_threads",
+    "has_op",
     "last_backend",
+    "lungs",
     "null",
+    "open_network",
+    "reprint_json",
     "resample_axis",
+    "resize3d",
+    "slice_channels",
+    "softmax",
     "window_hu",
 ]
 
-def backends() -> list: ...
+class Network:
+    def choose_backend(self, device: str) -> str: ...
+    @property
+    def fixed_size(self) -> typing.Annotated[list[int], "FixedSize(3)"]: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def metadata_json(self) -> str: ...
+    @property
+    def multiple(self) -> typing.Annotated[list[int], "FixedSize(3)"]: ...
+    @property
+    def out_channels(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+
+class Session:
+    def __init__(
+        self,
+        network: Network,
+        backend: str,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+        size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        max_batch: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def run(
+        self, x: numpy.typing.NDArray[numpy.float32], progress: typing.Any = None, cancel: typing.Any = None
+    ) -> numpy.typing.NDArray[numpy.float32]: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+
+class Segmenter:
+    def __init__(self, path: str, device: str, threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def run(
+        self,
+        hu: numpy.ndarray,
+        spacing_mm: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"
+        ],
+        labels: numpy.ndarray,
+        lungs: numpy.ndarray,
+        probability: numpy.ndarray | None,
+        progress: typing.Any,
+        cancel: typing.Any,
+    ) -> list[tuple[str, float]]: ...
+    def run_slice(
+        self,
+        image: numpy.ndarray,
+        window: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"]
+        | None,
+        probability: numpy.ndarray,
+    ) -> None: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+def activation(
+    x: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    a: numpy.typing.NDArray[numpy.float32],
+    b: numpy.typing.NDArray[numpy.float32],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def avg_pool3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    kernel: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    stride: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def backends() -> list[dict[str, str | None]]: ...
+def binary(
+    a: numpy.typing.NDArray[numpy.float32],
+    b: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def choose_backend(device: str) -> str: ...
-def error_list() -> list: ...
+def conv3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    stride: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    dilation: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def error_list() -> list[tuple[str, int, str, str]]: ...
 def forget_last_backend() -> None: ...
 def hardware_threads() -> int: ...
+def has_op(backend: str, op: str) -> bool: ...
 def last_backend() -> str: ...
+def lungs(
+    hu: numpy.ndarray,
+    spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+    progress: typing.Any = None,
+    cancel: typing.Any = None,
+) -> numpy.typing.NDArray[numpy.uint8]: ...
 def null(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def open_network(path: str) -> Network: ...
+def reprint_json(text: str) -> str: ...
 def resample_axis(
     x: numpy.typing.NDArray[numpy.float32],
     n_out: typing.SupportsInt | typing.SupportsIndex,
     antialias: bool,
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def resize3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    align_corners: bool,
+    factor: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def slice_channels(
+    x: numpy.typing.NDArray[numpy.float32],
+    first: typing.SupportsInt | typing.SupportsIndex,
+    count: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def softmax(
+    x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def window_hu(
     hu: numpy.ndarray,

@@ -1,6 +1,7 @@
 """`export`: a torch module becomes a model package, checked against torch through the native engine.
 
-Both ``covfast.export(...)`` and ``from covfast.export import export`` work, whichever came first: this module can be called.
+Both ``covfast.export(...)`` and ``from covfast.export import export`` work, whichever came first: this module can be
+called.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ def export(
 def _lower(module: Any, shape: Sequence[int], steps: Sequence[int]) -> dict[str, Any]:
     """Tensors, graph and input contract of the module, as `package.write` takes them."""
     from covfast.lowering import Lowering
+    from covfast.lowering_ops import OPS
 
-    low = Lowering(_trace(module, shape, steps))
+    low = Lowering(_trace(module, shape, steps), OPS)
     rank = len(steps)
     graph = {
         "inputs": [{"name": low.input_name, "channels": shape[1], "rank": rank}],
@@ -124,7 +126,7 @@ def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:
     fixed = [n for n in traced.meta["val"].shape[2:] if isinstance(n, int)]
     if fixed:
         raise ValueRangeError(
-            describe("module", f"code that works for sizes {fixed} only", "free sizes", "give multiple= where it needs one")
+            describe("module", f"code for sizes {fixed} only", "free sizes", "give multiple= where it needs one")
         )
     return program
 
@@ -138,7 +140,8 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
     net = load(path, device="cpu")
     rng = np.random.default_rng(0)
     for batch, share in ((2, 0.5), (1, 0.75)):
-        sizes = [max(1, round(n * share / step) + axis) * step for axis, (n, step) in enumerate(zip(shape[2:], steps, strict=True))]
+        counts = [round(n * share / step) for n, step in zip(shape[2:], steps, strict=True)]
+        sizes = [max(1, count + axis) * step for axis, (count, step) in enumerate(zip(counts, steps, strict=True))]
         x = rng.standard_normal((batch, shape[1], *sizes), dtype=np.float32)
         expected = module(torch.from_numpy(x))
         while isinstance(expected, (tuple, list)):

@@ -35,7 +35,10 @@ class BackendEntry:
 
 def backends() -> tuple[BackendEntry, ...]:
     """All backends in order of preference, with the reason why one cannot run here."""
-    return tuple(BackendEntry(**entry) for entry in _core.backends())
+    return tuple(
+        BackendEntry(str(entry["name"]), str(entry["device"]), str(entry["needs"]), entry["missing"])
+        for entry in _core.backends()
+    )
 
 
 def version_of(package: str) -> str | None:

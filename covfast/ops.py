@@ -30,8 +30,8 @@ def lungs(
 ) -> npt.NDArray[np.uint8]:
     """Left and right lung of a chest CT, found without training.
 
-    Vessels, lesions and consolidated lung count as lung; trachea, main bronchi, stomach and bowel do not. A single lung is
-    named by the side of the spine it lies on. Infection may be missed where no aerated lung lies before it.
+    Vessels, lesions and consolidated lung count as lung; trachea, main bronchi, stomach and bowel do not. A single lung
+    is named by the side of the spine it lies on. Infection may be missed where no aerated lung lies before it.
 
     Args:
         hu: (D, H, W) int16 or float32 in HU, any strides, in canonical orientation: inferior to superior, anterior to
@@ -42,8 +42,8 @@ def lungs(
         progress: called with the stage's name, how much of it is done, and its total.
         cancel: stops the work when its `is_set()` is true, such as a `threading.Event`.
     Returns: (D, H, W) uint8, contiguous: 0 elsewhere, 1 left lung, 2 right lung.
-    Raises: NoLungsError if nothing can be lung; ShapeError, DTypeError; ValueRangeError if a spacing is not positive or a
-        voxel not finite; DeviceError; Cancelled.
+    Raises: NoLungsError if nothing can be lung; ShapeError, DTypeError; ValueRangeError if a spacing is not positive
+        or a voxel not finite; DeviceError; Cancelled.
     """
     if len(spacing_mm) != 3:
         raise ShapeError(describe("spacing_mm", tuple(spacing_mm), "three numbers, one for each of D, H, W"))
@@ -228,6 +228,8 @@ def resize3d(
     if size is None:
         rank = ndim - 2
         given = [float(factor)] * rank if isinstance(factor, (int, float)) else [float(f) for f in factor or ()]
+        if len(given) != rank or min(given) <= 0:
+            raise ValueRangeError(describe("factor", given, f"one number above 0, or {rank}"))
         factors[3 - rank :] = given
         size = [math.floor(n * f) for n, f in zip(np.shape(x)[2:], given, strict=True)]
     target = _axes(tuple(size), ndim, 1, "size")

@@ -1,9 +1,9 @@
 """Model packages: one file with weights, graph, recipe, labels, input contract, licence and provenance; never pickle.
 
-The file has the safetensors layout: 8 bytes of little-endian header length, a JSON header, data. Spaces pad the header so
-that the data begins at a multiple of 64 bytes, and every tensor lies at a multiple of 64 bytes without holes: fillers are
-U8 tensors named ``__pad__.N``. The header's ``__metadata__`` is ``{"format": "covfast", "covfast": <JSON text>}``, and that
-text holds::
+The file has the safetensors layout: 8 bytes of little-endian header length, a JSON header, data. Spaces pad the header
+so that the data begins at a multiple of 64 bytes, and every tensor lies at such a multiple, without holes: fillers are
+U8 tensors named ``__pad__.N``. The header's ``__metadata__`` is ``{"format": "covfast", "covfast": <JSON text>}``,
+and that text holds::
 
     format_version  1
     name            of the model
@@ -176,7 +176,7 @@ def _write_whole(path: Path, parts: Sequence[bytes]) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise OutputError(describe("path", f"{file_name(path)}: {error.strerror}", "a file that can be written")) from error
+        raise OutputError(describe("path", f"{file_name(path)}: {error.strerror}", "a file to write")) from error
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -190,7 +190,7 @@ def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, A
         texts = entries.pop("__metadata__")
         metadata = json.loads(texts["covfast"]) if texts["format"] == "covfast" else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(describe(name, f"a header that is none ({type(error).__name__})", "a model package")) from error
+        raise FormatError(describe(name, f"no header ({type(error).__name__})", "a model package")) from error
     if not isinstance(metadata, dict) or not isinstance(entries, dict):
         raise FormatError(describe(name, "metadata of another kind", "a model package"))
     version = metadata.get("format_version")
@@ -238,7 +238,7 @@ def verify(path: StrPath) -> str:
 
 
 def read_tensors(path: StrPath) -> dict[str, npt.NDArray[np.float32]]:
-    """The float32 tensors of a verified package, as read-only views of one buffer. Raises: FormatError, WeightsError."""
+    """The float32 tensors of a package, verified and read-only. Raises: FormatError, WeightsError."""
     verify(path)
     with _open(path) as file:
         _, entries = _read_header(file, file_name(path))

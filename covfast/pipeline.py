@@ -159,8 +159,8 @@ class Segmenter:
         """Segments one volume.
 
         Args:
-            image: a path (DICOM folder, NIfTI, NRRD, MHA) or list of DICOM files, a `Volume`, `(array, spacing_mm)` with
-                (D, H, W) HU in canonical orientation, or a SimpleITK or nibabel image.
+            image: a path (DICOM folder, NIfTI, NRRD, MHA) or list of DICOM files, a `Volume`, `(array, spacing_mm)`
+                with (D, H, W) HU in canonical orientation, or a SimpleITK or nibabel image.
             on_geometry: "error" or "repair": what to do with a series whose slices do not fit together.
             input_window: (low, high) HU of an image that is already windowed.
             probabilities: keep the float32 probability of infection, 4 bytes a voxel.
@@ -220,9 +220,7 @@ class Segmenter:
         }
 
 
-def as_volume(
-    image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None
-) -> Volume:
+def as_volume(image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None) -> Volume:
     """A `Volume` of whatever `Segmenter` takes; see there."""
     if isinstance(image, Volume):
         return image
@@ -239,7 +237,9 @@ def as_volume(
 
 def _grid(array: npt.NDArray[Any]) -> tuple[int, int, int]:
     if array.ndim != 3:
-        raise ShapeError(describe("image", f"shape {array.shape}", "(D, H, W)", "covfast.segment_slice takes one slice"))
+        raise ShapeError(
+            describe("image", f"shape {array.shape}", "(D, H, W)", "covfast.segment_slice takes one slice")
+        )
     return array.shape[0], array.shape[1], array.shape[2]
 
 
@@ -277,9 +277,9 @@ def segment_slice(
         window = (0.0, 255.0)
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model, device=device, threads=threads)
     values = array.astype(np.int16 if array.dtype in (np.uint8, np.int16) else np.float32, copy=False)
-    probability = np.zeros((1, *array.shape), np.float32)
-    segmenter._native.run_slice(values[np.newaxis], window, probability)
-    return probability[0]
+    probability = np.zeros(array.shape, np.float32)
+    segmenter._native.run_slice(values[np.newaxis], window, probability[np.newaxis])
+    return probability
 
 
 __all__ = ["Progress", "Result", "Segmenter", "as_volume", "peak_memory_mib", "segment_slice"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -54,7 +53,9 @@ def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
         else:
             os.rename(partial, out)
     except OSError as error:
-        raise OutputError(describe("out", error.strerror or type(error).__name__, "a folder that can be written")) from error
+        raise OutputError(
+            describe("out", error.strerror or type(error).__name__, "a folder that can be written")
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
@@ -66,23 +67,17 @@ def _umask() -> int:
     return mask
 
 
-def shown_uid(uid: str | None, ids: str) -> str | None:
-    """A UID as `--ids` wants it: "uid" as it is, "hash" the first 16 digits of its SHA-256, "none" left out."""
-    if uid is None or ids == "none":
-        return None
-    return uid if ids == "uid" else hashlib.sha256(uid.encode()).hexdigest()[:16]
-
-
 def run_facts(
     volume: Volume, run: Mapping[str, Any], status: str, command: str | None, ids: str = "hash"
 ) -> dict[str, Any]:
     """The content of `run.json`: what ran, on what, for how long, and what was repaired. No names, ids or paths."""
+    from covfast.io import shown_id
     from covfast.pipeline import peak_memory_mib
 
     geometry = volume.geometry
     scan = dict(volume.scan)
-    if "series_uid" in scan:
-        scan["series_uid"] = shown_uid(scan["series_uid"], ids)
+    if scan.get("series_uid"):
+        scan["series_uid"] = shown_id(scan["series_uid"], ids)
     return {
         "schema_version": 1,
         "status": status,

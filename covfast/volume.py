@@ -34,7 +34,12 @@ def _matrix(orientation: str) -> npt.NDArray[np.float64]:
     axes = [_DIRECTIONS.get(letter, (-1, 0))[0] for letter in letters]
     if len(letters) != 3 or sorted(axes) != [0, 1, 2]:
         raise ValueRangeError(
-            describe("orientation", repr(orientation), "three letters, one of each pair L/R, P/A, S/I", f'for example "{CANONICAL}"')
+            describe(
+                "orientation",
+                repr(orientation),
+                "three letters, one of each pair L/R, P/A, S/I",
+                f'for example "{CANONICAL}"',
+            )
         )
     matrix = np.zeros((3, 3))
     for column, letter in enumerate(letters):
@@ -63,7 +68,9 @@ class Geometry:
         if affine.shape != (4, 4):
             raise ShapeError(describe("affine", affine.shape, "(4, 4)"))
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise GeometryError(describe("affine", affine[:3, :3].tolist(), "finite numbers and three independent axes"))
+            raise GeometryError(
+                describe("affine", affine[:3, :3].tolist(), "finite numbers and three independent axes")
+            )
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -108,7 +115,7 @@ class Geometry:
 
     @property
     def axes(self) -> tuple[int, int, int]:
-        """For each canonical axis (D, H, W), the array axis that runs along it: the permutation with the largest cosines."""
+        """For each canonical axis (D, H, W), the array axis along it: the permutation with the largest cosines."""
         cosines = np.abs(self.affine[:3, :3]) / np.asarray(self.spacing_mm)
         best, best_score = (0, 1, 2), -1.0
         for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):

@@ -20,6 +20,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name = str(request.param)
     if BACKENDS[name] is not None:
         pytest.skip(f"backend {name}: {BACKENDS[name]}")
+    for mark in request.node.iter_markers("op"):
+        if not _core.has_op(name, mark.args[0]):
+            pytest.skip(f"backend {name}: no twin of {mark.args[0]}")
     monkeypatch.setenv("COVFAST_BACKEND", name)
     _core.forget_last_backend()
     yield name

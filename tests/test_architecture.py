@@ -82,21 +82,23 @@ def python_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_python_imports_follow_the_table(path: Path) -> None:
-    part = part_of(path).lstrip("_").split("_")[0] if part_of(path).startswith("_phantom") else part_of(path)
+    part = "phantom" if part_of(path).startswith("_phantom") else part_of(path)
     for module, at_top in imports(path):
         top, _, rest = module.partition(".")
         if top == "covfast" and part not in EVERYTHING:
-            target = (rest.split(".")[0] or "covfast").removeprefix("_phantom") or "phantom"
-            target = "phantom" if rest.startswith("_phantom") else target
+            target = "phantom" if rest.startswith("_phantom") else rest.split(".")[0] or "covfast"
             allowed = PYTHON[part] | {part}
             assert target in allowed, f"{path.name} imports {module}; {part} may import {sorted(allowed)}"
         if top in HEAVY and at_top:
             inside = str(path.relative_to(PACKAGE))
-            assert top == "torch" and (inside in TORCH_PARTS or part == "train"), f"{path.name}: {top} at module level"
+            assert top == "torch", f"{path.name}: {top} at module level"
+            assert inside in TORCH_PARTS or part == "train", f"{path.name}: {top} at module level"
 
 
 @pytest.mark.parametrize(
-    "path", sorted(p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp", ".cu")), ids=lambda p: str(p.relative_to(CSRC))
+    "path",
+    sorted(p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp", ".cu")),
+    ids=lambda p: str(p.relative_to(CSRC)),
 )
 def test_cpp_includes_follow_the_table(path: Path) -> None:
     folder = path.relative_to(CSRC).parts[0]

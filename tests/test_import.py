@@ -6,7 +6,19 @@ import json
 import subprocess
 import sys
 
-FORBIDDEN = ["torch", "SimpleITK", "pydicom", "rich", "scipy", "PIL", "matplotlib", "highdicom", "ray", "nibabel", "covfast._core"]
+FORBIDDEN = [
+    "torch",
+    "SimpleITK",
+    "pydicom",
+    "rich",
+    "scipy",
+    "PIL",
+    "matplotlib",
+    "highdicom",
+    "ray",
+    "nibabel",
+    "covfast._core",
+]
 
 
 def run(code: str) -> str:

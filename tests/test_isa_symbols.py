@@ -40,6 +40,8 @@ def test_isa_gate_catches_a_shared_inline_function(tmp_path: Path) -> None:
     if compiler is None:
         pytest.skip("no C++ compiler")
     source = tmp_path / "leak.cpp"
-    source.write_text("inline __attribute__((noinline)) int twice(int x) { return 2 * x; }\nint f(int x) { return twice(x); }\n")
+    source.write_text(
+        "inline __attribute__((noinline)) int twice(int x) { return 2 * x; }\nint f(int x) { return twice(x); }\n"
+    )
     subprocess.run([compiler, "-O2", "-c", str(source), "-o", str(tmp_path / "leak.o")], check=True)
     assert weak_symbols(tmp_path / "leak.o")

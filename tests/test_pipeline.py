@@ -78,7 +78,9 @@ def test_segmenter_any_number_of_threads_same_bits(model: str, small_phantom: Ph
     np.testing.assert_array_equal(result.probability, reference.probability)
 
 
-def test_segmenter_used_from_several_threads_gives_the_serial_result(segmenter: Segmenter, small_phantom: Phantom) -> None:
+def test_segmenter_used_from_several_threads_gives_the_serial_result(
+    segmenter: Segmenter, small_phantom: Phantom
+) -> None:
     expected = segmenter(small_phantom.volume).labels
     results: list[bool] = []
 
@@ -171,9 +173,10 @@ def test_segment_slice_uint8_equals_float_with_window(segmenter: Segmenter) -> N
 
 def test_segment_slice_hu_uses_the_recipes_window(segmenter: Segmenter, small_phantom: Phantom) -> None:
     image = small_phantom.volume.hu[30]
-    low, high = next((s["low_hu"], s["high_hu"]) for s in segmenter.metadata["recipe"]["stages"] if s["stage"] == "window")
+    window = next(stage for stage in segmenter.metadata["recipe"]["stages"] if stage["stage"] == "window")
     np.testing.assert_array_equal(
-        covfast.segment_slice(image, segmenter), covfast.segment_slice(image, segmenter, window=(low, high))
+        covfast.segment_slice(image, segmenter),
+        covfast.segment_slice(image, segmenter, window=(window["low_hu"], window["high_hu"])),
     )
 
 
@@ -188,5 +191,5 @@ def test_segment_slice_hu_uses_the_recipes_window(segmenter: Segmenter, small_ph
     ],
 )
 def test_segment_slice_bad_image_raises(segmenter: Segmenter, image: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="image|window"):
+    with pytest.raises(error, match=r"image|window"):
         covfast.segment_slice(image, segmenter)

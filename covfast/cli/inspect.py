@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covfast.cli import options
+from covfast.errors import FormatError
 from covfast.models.store import SUFFIX
 
 
@@ -16,10 +17,11 @@ def add_parser(commands: Any) -> None:
     parser = options.add_command(commands, "inspect", run, "Show what would be used of a scan or a package, and why.")
     parser.add_argument("input", metavar="PATH", help="DICOM folder, image file or model package")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    options.add_ids(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the inspection."""
+    """Prints the inspection; exit code 3 if nothing there can be used."""
     path = Path(args.input)
     if path.name.endswith(SUFFIX):
         from covfast import package
@@ -28,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from covfast.io import inspect
 
-    inspection = inspect(path)
+    inspection = inspect(path, ids=args.ids)
     print(json.dumps(inspection.to_json(), indent=2) if args.json else inspection)
-    return 0
+    return 0 if inspection.chosen is not None else FormatError.exit_code

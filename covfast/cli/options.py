@@ -29,7 +29,10 @@ def add_output(parser: argparse.ArgumentParser, help_text: str) -> None:
 def add_ids(parser: argparse.ArgumentParser) -> None:
     """`--ids`."""
     parser.add_argument(
-        "--ids", choices=("hash", "uid", "none"), default="hash", help="how run.json names the series (default %(default)s)"
+        "--ids",
+        choices=("hash", "uid", "none"),
+        default="hash",
+        help="how series are named in outputs (default %(default)s)",
     )
 
 

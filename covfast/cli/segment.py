@@ -71,7 +71,9 @@ def images_of(path: Path) -> dict[str, Path]:
     images = {item.name[: -len(image_suffix(item))]: item for item in files if item.is_file() and image_suffix(item)}
     if images and len(images) != len(files):
         raise FormatError(
-            describe("input", f"{len(images)} images among {len(files)} entries", "a folder of images, or one DICOM case")
+            describe(
+                "input", f"{len(images)} images among {len(files)} entries", "a folder of images, or one DICOM case"
+            )
         )
     return images
 

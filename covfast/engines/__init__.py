@@ -1,7 +1,6 @@
 """Engines: a model package, opened, answers ``y = net(x)``. `native` is the default; `torch` is the reference.
 
-    net = covfast.load("m.covfast")
-    y = net(x)          # float32 numpy (N, C, [D,] H, W) in and out
+``x`` and ``y`` are float32 numpy arrays (N, C, [D,] H, W).
 """
 
 from __future__ import annotations

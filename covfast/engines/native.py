@@ -7,6 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
+
 from covfast import _core
 from covfast.engines import Cancel, Floats, Network
 
@@ -32,7 +34,8 @@ class NativeNetwork(Network):
 
     def _session(self, size: tuple[int, int, int], batch: int) -> _core.Session:
         """This thread's session for one size and batch; the oldest goes when there are too many."""
-        sessions: OrderedDict[tuple[int, ...], _core.Session] = self._local.__dict__.setdefault("sessions", OrderedDict())
+        held = self._local.__dict__
+        sessions: OrderedDict[tuple[int, ...], _core.Session] = held.setdefault("sessions", OrderedDict())
         key = (*size, batch)
         if key not in sessions:
             while len(sessions) >= _SESSIONS:
@@ -42,8 +45,6 @@ class NativeNetwork(Network):
         return sessions[key]
 
     def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
-        import numpy as np
-
         volume = x if self.rank == 3 else x[:, :, None]
         d, h, w = volume.shape[2:]
         parts = [volume[i : i + _BATCH] for i in range(0, max(1, len(x)), _BATCH)]

@@ -39,7 +39,8 @@ class TorchNetwork(Network):
         self.engine = "torch"
         self.backend = f"torch {torch.__version__} {self._place}"
         self._threads = threads
-        self._tensors = {name: torch.from_numpy(t.copy()).to(self._place) for name, t in package.read_tensors(path).items()}
+        tensors = package.read_tensors(path)
+        self._tensors = {name: torch.from_numpy(tensor.copy()).to(self._place) for name, tensor in tensors.items()}
 
     def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
         graph = self.metadata["graph"]
@@ -65,8 +66,9 @@ class TorchNetwork(Network):
             return conv(x[0], self._tensors[node["weight"]], bias, *window)
         if op == "avg_pool":
             pool = F.avg_pool2d if self.rank == 2 else F.avg_pool3d
-            window = (node["kernel"], node["stride"], node["padding"])
-            return pool(x[0], *window, node["ceil_mode"], node["count_include_pad"])
+            return pool(
+                x[0], node["kernel"], node["stride"], node["padding"], node["ceil_mode"], node["count_include_pad"]
+            )
         if op == "resize":
             mode = "bilinear" if self.rank == 2 else "trilinear"
             given = {"size": x[1].shape[2:]} if len(x) == 2 else {"scale_factor": node["factor"]}

@@ -71,7 +71,9 @@ def find(model: str | os.PathLike[str]) -> Path:
     if text not in installed:
         names = ", ".join(installed) or "none"
         hint = f"installed: {names}; the trained models come with `pip install covfast-weights`, from `weights/`"
-        raise WeightsError(describe("model", repr(text), "the name of an installed model or the path of a package", hint))
+        raise WeightsError(
+            describe("model", repr(text), "the name of an installed model or the path of a package", hint)
+        )
     return installed[text]
 
 

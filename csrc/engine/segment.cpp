@@ -124,6 +124,20 @@ void find_lungs(const CaseInput& input, const View3<uint8_t>& lungs_out, const C
     lungs(params, context, progress);
 }
 
+// Polls from inside a tile, shown to the caller as the position in the volume.
+struct Position {
+    const Progress& outer;
+    int64_t done, total;
+
+    Progress inner() {
+        return {outer.cancel, outer.report == nullptr ? nullptr : report, this};
+    }
+    static void report(void* user, const char*, int64_t, int64_t) {
+        const Position& self = *static_cast<Position*>(user);
+        self.outer.report(self.outer.user, "segment", self.done, self.total);
+    }
+};
+
 class Timer {
 public:
     explicit Timer(std::vector<StageTime>& times) : times_(times) {}
@@ -176,15 +190,16 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     TileChain chain(recipe, std::move(network), input, tile, context);
     timer.stop("plan");
     double write_ms = 0;
+    Position position{progress, 0, box.end[0] - box.begin[0]};
     for (int64_t d = box.begin[0]; d < box.end[0]; d += tile[0]) {
-        progress.poll("segment", d - box.begin[0], box.end[0] - box.begin[0]);
+        position.done = d - box.begin[0];
         const std::array<int64_t, 3> origin{std::min(d, box.end[0] - tile[0]), box.begin[1], box.begin[2]};
-        const float* probability = chain.run(origin, progress);
+        const float* probability = chain.run(origin, position.inner());
         const auto start = Clock::now();
         write_tile(recipe.threshold, probability, tile, origin, output, context.threads);
         write_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     }
-    progress.poll("segment", box.end[0] - box.begin[0], box.end[0] - box.begin[0]);
+    progress.poll("segment", position.total, position.total);
     for (StageTime& time : chain.times()) times.push_back(std::move(time));
     times.push_back({"threshold", write_ms});
     return times;

@@ -1,4 +1,5 @@
-// How the lungs are found, in ten steps; 1 and 10 pass over the full grid, the rest works on block means of about 2.5 mm.
+// How the lungs are found, in ten steps; 1 and 10 pass over the full grid, the rest works on block means of about 2.5
+// mm.
 //  1. Shrink: block means.                                                          lungs_pass
 //  2. Body: the largest piece of tissue; air outside it, table and padding are out. lungs_exterior
 //  3. Cores: air inside the body, at least 6 mm deep.                               lungs_find
@@ -65,31 +66,32 @@ void check_finite(const std::vector<int16_t>& hu, const LungsPassParams& pass) {
                     ", expected finite numbers");
 }
 
-// Step 9. Solid: inside the lung with all 26 neighbours, or filled by closing, where no edge in HU exists; there most of the
-// neighbours must agree, which smooths the blocks. Shell: the rest of the aerated lung and the voxels around it, whose own
-// voxels decide by their HU.
+// Step 9. Solid: inside the lung with all 26 neighbours, or filled by closing, where no edge in HU exists; there most
+// of the neighbours must agree, which smooths the blocks. Shell: the rest of the aerated lung and the voxels around it,
+// whose own voxels decide by their HU.
 coarse::Mask encode(const coarse::Grid& grid, const coarse::Lungs& lungs, const coarse::Mask& aerated) {
     const auto [depth, height, width] = grid.size;
     const coarse::Mask& side = lungs.side;
     coarse::Mask code(side.size());
-    parallel_for(depth, 1, grid.threads, [&, depth = depth, height = height, width = width](int64_t begin, int64_t end) {
-        for (int64_t i = begin * height * width; i < end * height * width; ++i) {
-            const int64_t x = i % width, y = i / width % height, z = i / (height * width);
-            int counts[3] = {}, near[3] = {}, airway = 0, all = 0;
-            for (int64_t zz = std::max<int64_t>(0, z - 1); zz <= std::min(depth - 1, z + 1); ++zz)
-                for (int64_t yy = std::max<int64_t>(0, y - 1); yy <= std::min(height - 1, y + 1); ++yy)
-                    for (int64_t xx = std::max<int64_t>(0, x - 1); xx <= std::min(width - 1, x + 1); ++xx) {
-                        const int64_t k = (zz * height + yy) * width + xx;
-                        ++counts[side[k]], ++near[aerated[k]], airway += lungs.airway[k], ++all;
-                    }
-            if (side[i]) {
-                const bool is_filled = !aerated[i] && 2 * counts[side[i]] >= all;
-                code[i] = side[i] | (counts[side[i]] == all || is_filled ? kSolid : kShell);
-            } else if (near[1] + near[2] > 0 && airway == 0 && !lungs.exterior[i]) {
-                code[i] = (near[1] > near[2] ? coarse::kLeft : coarse::kRight) | kShell;
+    parallel_for(
+        depth, 1, grid.threads, [&, depth = depth, height = height, width = width](int64_t begin, int64_t end) {
+            for (int64_t i = begin * height * width; i < end * height * width; ++i) {
+                const int64_t x = i % width, y = i / width % height, z = i / (height * width);
+                int counts[3] = {}, near[3] = {}, airway = 0, all = 0;
+                for (int64_t zz = std::max<int64_t>(0, z - 1); zz <= std::min(depth - 1, z + 1); ++zz)
+                    for (int64_t yy = std::max<int64_t>(0, y - 1); yy <= std::min(height - 1, y + 1); ++yy)
+                        for (int64_t xx = std::max<int64_t>(0, x - 1); xx <= std::min(width - 1, x + 1); ++xx) {
+                            const int64_t k = (zz * height + yy) * width + xx;
+                            ++counts[side[k]], ++near[aerated[k]], airway += lungs.airway[k], ++all;
+                        }
+                if (side[i]) {
+                    const bool is_filled = !aerated[i] && 2 * counts[side[i]] >= all;
+                    code[i] = side[i] | (counts[side[i]] == all || is_filled ? kSolid : kShell);
+                } else if (near[1] + near[2] > 0 && airway == 0 && !lungs.exterior[i]) {
+                    code[i] = (near[1] > near[2] ? coarse::kLeft : coarse::kRight) | kShell;
+                }
             }
-        }
-    });
+        });
     return code;
 }
 

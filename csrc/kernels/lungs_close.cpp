@@ -1,8 +1,9 @@
-// What belongs to a lung without being aerated. A ball of 10 mm closes vessels, hilar and pleural dents. Lesions inside the
-// lung hang on vessels only: islands, once 5 mm of tissue are eroded. Larger consolidations at the chest wall are found slice
-// by slice inside the convex hull of the lung: seen from the hull's middle, laterally and posteriorly, they lie behind
-// aerated lung with no aerated lung behind them. Heart, liver and aorta fail one of these conditions: they lie before the
-// lung, or medially. Where such a consolidation reaches a side of the hull, the side is bent out to the curve of a chest.
+// What belongs to a lung without being aerated. A ball of 10 mm closes vessels, hilar and pleural dents. Lesions inside
+// the lung hang on vessels only: islands, once 5 mm of tissue are eroded. Larger consolidations at the chest wall are
+// found slice by slice inside the convex hull of the lung: seen from the hull's middle, laterally and posteriorly, they
+// lie behind aerated lung with no aerated lung behind them. Heart, liver and aorta fail one of these conditions: they
+// lie before the lung, or medially. Where such a consolidation reaches a side of the hull, the side is bent out to the
+// curve of a chest.
 #include <algorithm>
 #include <cmath>
 
@@ -13,13 +14,14 @@ namespace covfast::coarse {
 namespace {
 
 constexpr float kBall_mm = 10;
-constexpr float kStalk_mm = 5;              // half the width of a vessel that a lesion may hang on
-constexpr int kBone = 150;                  // HU on the coarse grid; consolidated lung stays below, with contrast too
-constexpr double kLeastSlice_mm2 = 800;     // of aerated lung, for a hull to mean something
+constexpr float kStalk_mm = 5;           // half the width of a vessel that a lesion may hang on
+constexpr int kBone = 150;               // HU on the coarse grid; consolidated lung stays below, with contrast too
+constexpr double kLeastSlice_mm2 = 800;  // of aerated lung, for a hull to mean something
 constexpr double kRayStep_mm = 1;
-constexpr double kMedial = 0.18;            // tan 10 degrees: how far behind the lung a ray may lean medially
-constexpr double kChest_mm = 110;           // radius of the chest wall's curve, of a large chest: bends out too little, not too far
-constexpr double kLeastSide_mm = 15;        // sides of the hull shorter than this are left straight
+constexpr double kMedial = 0.18;  // tan 10 degrees: how far behind the lung a ray may lean medially
+constexpr double kChest_mm =
+    110;  // radius of the chest wall's curve, of a large chest: bends out too little, not too far
+constexpr double kLeastSide_mm = 15;  // sides of the hull shorter than this are left straight
 
 struct Point {
     double y, x;
@@ -30,14 +32,16 @@ struct Slice {
     const Grid& grid;
     const uint8_t* side;  // (H, W) closed so far
     uint8_t me;
-    std::vector<Point> hull;  // corners, in order
+    std::vector<Point> hull;                        // corners, in order
     std::vector<std::pair<int64_t, int64_t>> span;  // columns [first, last] of the hull in each row
     Point middle;
 
     bool is_lung(int64_t y, int64_t x) const { return side[y * grid.size[2] + x] == me; }
 };
 
-double cross(const Point& o, const Point& a, const Point& b) { return (a.x - o.x) * (b.y - o.y) - (a.y - o.y) * (b.x - o.x); }
+double cross(const Point& o, const Point& a, const Point& b) {
+    return (a.x - o.x) * (b.y - o.y) - (a.y - o.y) * (b.x - o.x);
+}
 
 // Convex hull of points sorted by (y, x): Andrew's monotone chain.
 std::vector<Point> convex_hull(const std::vector<Point>& points) {
@@ -86,7 +90,8 @@ bool outline(Slice& slice) {
     return true;
 }
 
-// Whether a ray from (y, x) along (dy, dx), a unit vector in mm, meets lung within `length` mm, or before it leaves the hull.
+// Whether a ray from (y, x) along (dy, dx), a unit vector in mm, meets lung within `length` mm, or before it leaves the
+// hull.
 bool meets_lung(const Slice& slice, double y, double x, double dy, double dx, double length) {
     const int64_t height = slice.grid.size[1];
     for (double t = kRayStep_mm; t <= length; t += kRayStep_mm) {
@@ -112,7 +117,8 @@ void bend_side(const Slice& slice, const Point& a, const Point& b, const uint8_t
                std::vector<uint8_t>& found) {
     const int64_t height = slice.grid.size[1], width = slice.grid.size[2];
     const double my = slice.grid.mm[1], mx = slice.grid.mm[2];
-    const double sy = (b.y - a.y) * my, sx = (b.x - a.x) * mx, chord = std::min(std::sqrt(sy * sy + sx * sx), 2 * kChest_mm);
+    const double sy = (b.y - a.y) * my, sx = (b.x - a.x) * mx,
+                 chord = std::min(std::sqrt(sy * sy + sx * sx), 2 * kChest_mm);
     if (chord < kLeastSide_mm) return;
     double ny = -sx / chord, nx = sy / chord;  // the normal; turned outward, away from the middle
     if (ny * (slice.middle.y - a.y) * my + nx * (slice.middle.x - a.x) * mx > 0) ny = -ny, nx = -nx;
@@ -125,15 +131,16 @@ void bend_side(const Slice& slice, const Point& a, const Point& b, const uint8_t
             if (found[i] || !allowed[i] || hu[i] >= kBone) continue;
             const double py = (y - a.y) * my, px = (x - a.x) * mx, h = py * ny + px * nx;
             const double along = (py * sy + px * sx) / chord - chord / 2;
-            if (h <= 0 || std::abs(along) > chord / 2 || h > std::sqrt(kChest_mm * kChest_mm - along * along) - flat) continue;
+            if (h <= 0 || std::abs(along) > chord / 2 || h > std::sqrt(kChest_mm * kChest_mm - along * along) - flat)
+                continue;
             const int64_t fy = std::lround(y - ny * (h / my + 1)), fx = std::lround(x - nx * (h / mx + 1));
             if (fy >= 0 && fy < height && fx >= 0 && fx < width && found[fy * width + fx] == 2) found[i] = 3;
         }
 }
 
 // Marks consolidated voxels of slice z in `add`. A voxel with few neighbours that are lung too is left out: rays fray.
-void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed, const Mask& side, uint8_t me, int64_t z,
-                       Mask& add) {
+void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed, const Mask& side, uint8_t me,
+                       int64_t z, Mask& add) {
     const int64_t height = grid.size[1], width = grid.size[2], plane = height * width;
     Slice slice{grid, side.data() + z * plane, me, {}, {}, {}};
     if (!outline(slice)) return;
@@ -148,8 +155,8 @@ void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed,
             }
         }
     for (size_t k = 0; k < slice.hull.size(); ++k)
-        bend_side(slice, slice.hull[k], slice.hull[(k + 1) % slice.hull.size()], allowed.data() + z * plane, hu + z * plane,
-                  found);
+        bend_side(slice, slice.hull[k], slice.hull[(k + 1) % slice.hull.size()], allowed.data() + z * plane,
+                  hu + z * plane, found);
     for (int64_t y = 1; y + 1 < height; ++y)
         for (int64_t x = 1; x + 1 < width; ++x) {
             const int64_t i = y * width + x;

@@ -1,6 +1,6 @@
-// Air around the body. The body is the largest piece of tissue that survives an erosion of 4 mm, so the table, clothes and
-// cables count as outside. Everything else that reaches the image's edge, slice by slice, is outside too, unless it looks
-// like lung that a narrow field of view cuts: touching the edge on a short stretch and textured by vessels.
+// Air around the body. The body is the largest piece of tissue that survives an erosion of 4 mm, so the table, clothes
+// and cables count as outside. Everything else that reaches the image's edge, slice by slice, is outside too, unless it
+// looks like lung that a narrow field of view cuts: touching the edge on a short stretch and textured by vessels.
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +13,8 @@ constexpr float kBodyErosion_mm = 4, kBodyRegrowth_mm = 7, kEdge_mm = 6;
 constexpr double kLeastCutLung_mm2 = 800;
 constexpr int kTextured = 45;  // HU above pure air: noise stays below, vessels and normal lung above
 
-// What is constant and reaches a corner of its slice: padding around a round or rotated field of view, or noiseless air.
+// What is constant and reaches a corner of its slice: padding around a round or rotated field of view, or noiseless
+// air.
 Mask find_padding(const Grid& grid, const int16_t* hu) {
     const int64_t height = grid.size[1], width = grid.size[2], plane = height * width;
     Mask padding(grid.voxels());

@@ -1,6 +1,6 @@
-// Which air inside the body is lung. Pieces of air at least 6 mm deep are told apart by their texture: gas in the trachea,
-// stomach and bowel is flat and near pure air, lung is denser or textured by vessels. The pieces then grow by a watershed
-// on HU, so that walls (trachea, bronchi, diaphragm) become the borders.
+// Which air inside the body is lung. Pieces of air at least 6 mm deep are told apart by their texture: gas in the
+// trachea, stomach and bowel is flat and near pure air, lung is denser or textured by vessels. The pieces then grow by
+// a watershed on HU, so that walls (trachea, bronchi, diaphragm) become the borders.
 #include "kernels/lungs_find.h"
 
 #include <algorithm>
@@ -9,11 +9,11 @@
 namespace covfast::coarse {
 namespace {
 
-constexpr float kCore_mm = 6;         // deeper than a main bronchus is wide
-constexpr float kGasCore_mm = 3.6f;   // a narrow trachea, the oesophagus
-constexpr double kSlender_mm2 = 600;  // mean area of a slice through the eroded trachea or oesophagus
-constexpr double kLeastCore_ml = 20;  // of the largest lung, after the erosion; sinuses and bubbles stay below
-constexpr float kThinAirway_mm = 4.5; // bronchi thinner than this, radius, belong to the lung
+constexpr float kCore_mm = 6;          // deeper than a main bronchus is wide
+constexpr float kGasCore_mm = 3.6f;    // a narrow trachea, the oesophagus
+constexpr double kSlender_mm2 = 600;   // mean area of a slice through the eroded trachea or oesophagus
+constexpr double kLeastCore_ml = 20;   // of the largest lung, after the erosion; sinuses and bubbles stay below
+constexpr float kThinAirway_mm = 4.5;  // bronchi thinner than this, radius, belong to the lung
 constexpr float kNear_mm = 6;
 
 bool looks_like_lung(const Piece& p) { return p.mean_hu > -890 || p.sd_hu > 30; }
@@ -42,8 +42,8 @@ std::vector<Piece> choose_lungs(const std::vector<Piece>& pieces) {
          " mL), expected a chest CT in HU; check the orientation, the spacing and that the values are HU");
 }
 
-// Flat, air-like, slender pieces that appear with a smaller erosion and hold no piece known so far: the trachea of a small
-// patient, main bronchi, air in the oesophagus. `labels` gets `gas` there.
+// Flat, air-like, slender pieces that appear with a smaller erosion and hold no piece known so far: the trachea of a
+// small patient, main bronchi, air in the oesophagus. `labels` gets `gas` there.
 void add_narrow_gas(const Grid& grid, const int16_t* hu, const std::vector<float>& squared, uint8_t gas, Mask& labels) {
     Mask deep(grid.voxels());
     for (size_t i = 0; i < deep.size(); ++i) deep[i] = squared[i] > kGasCore_mm * kGasCore_mm;
@@ -138,7 +138,8 @@ Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) 
     progress.poll("lungs", 3, 8);
     const int64_t n = grid.voxels();
     Mask inner(n), deep(n), labels(n);
-    for (int64_t i = 0; i < n; ++i) inner[i] = hu[i] < kEdge && !exterior.mask[i], deep[i] = inner[i] && hu[i] < kAerated;
+    for (int64_t i = 0; i < n; ++i)
+        inner[i] = hu[i] < kEdge && !exterior.mask[i], deep[i] = inner[i] && hu[i] < kAerated;
     std::vector<float> squared;
     distance2(grid, deep.data(), kCore_mm, squared);
     for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kCore_mm * kCore_mm;

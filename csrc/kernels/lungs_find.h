@@ -18,8 +18,8 @@ struct Exterior {
 Exterior find_exterior(const Grid& grid, const int16_t* hu);
 
 struct Lungs {
-    Mask side;      // aerated lung
-    Mask airway;    // trachea, main bronchi, stomach and bowel gas
+    Mask side;    // aerated lung
+    Mask airway;  // trachea, main bronchi, stomach and bowel gas
     Mask exterior;
 };
 // Throws NO_LUNGS, CANCELLED.
@@ -39,8 +39,8 @@ std::vector<Piece> measure(const Grid& grid, const int16_t* hu, const Components
 Mask split_sides(const Grid& grid, const int16_t* hu, const Mask& lung, const Components& cores,
                  const std::vector<Piece>& pieces);
 
-// Adds what belongs to a lung without being aerated: vessels and lesions inside it, hilar and pleural dents up to a ball's
-// size, consolidations between aerated lung and the chest wall.
+// Adds what belongs to a lung without being aerated: vessels and lesions inside it, hilar and pleural dents up to a
+// ball's size, consolidations between aerated lung and the chest wall.
 void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& aerated, const Progress& progress);
 
 }  // namespace covfast::coarse

@@ -26,7 +26,8 @@ void distance_row(const uint8_t* mask, int64_t n, float mm, float far, float* ou
 
 // One axis of the distance: line k becomes min over j of line k + j plus (j mm)^2, j up to the cap. `lines` rows of
 // `n` values, `stride` apart, read from a copy.
-void distance_axis(float* data, int64_t lines, int64_t stride, int64_t n, float mm, float cap, std::vector<float>& copy) {
+void distance_axis(float* data, int64_t lines, int64_t stride, int64_t n, float mm, float cap,
+                   std::vector<float>& copy) {
     copy.resize(lines * n);
     for (int64_t k = 0; k < lines; ++k) std::copy_n(data + k * stride, n, copy.data() + k * n);
     const int64_t reach = std::min<int64_t>(lines - 1, static_cast<int64_t>(cap / mm));
@@ -118,7 +119,8 @@ Components components(const Grid& grid, const uint8_t* mask, bool in_plane) {
 
 void paint(const Grid& grid, const Components& parts, const std::vector<uint8_t>& keep, uint8_t value, uint8_t* out) {
     for (const Run& run : parts.runs)
-        if (keep[run.label]) std::fill(out + run.row * grid.size[2] + run.begin, out + run.row * grid.size[2] + run.end, value);
+        if (keep[run.label])
+            std::fill(out + run.row * grid.size[2] + run.begin, out + run.row * grid.size[2] + run.end, value);
 }
 
 void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t* labels) {

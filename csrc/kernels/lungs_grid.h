@@ -15,8 +15,8 @@ struct Grid {
     double voxel_ml() const { return double(mm[0]) * mm[1] * mm[2] / 1000; }
 };
 
-// out = squared mm from each voxel to the nearest voxel outside the mask; 4 cap^2 where that is farther than cap. What lies
-// beyond the volume does not count as outside: a lung cut off by the scan is not eroded there.
+// out = squared mm from each voxel to the nearest voxel outside the mask; 4 cap^2 where that is farther than cap. What
+// lies beyond the volume does not count as outside: a lung cut off by the scan is not eroded there.
 void distance2(const Grid& grid, const uint8_t* mask, float cap_mm, std::vector<float>& out);
 
 struct Run {
@@ -36,7 +36,8 @@ void paint(const Grid& grid, const Components& parts, const std::vector<uint8_t>
 // Watershed: grows the non-zero labels over the mask in order of rising level; voxels met first at the same level win.
 void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t* labels);
 
-// Closing with a ball, on a copy of the mask's box. Where the mask reaches the first or last slice it is taken to go on.
+// Closing with a ball, on a copy of the mask's box. Where the mask reaches the first or last slice it is taken to go
+// on.
 Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm);
 
 // Holes of a mask in 3-D: what no face-connected path joins to the volume's border, set in place.

@@ -56,7 +56,8 @@ void lungs_shrink(const LungsPassParams& params, const Exec& exec) {
 }
 
 void lungs_paint(const LungsPassParams& params, const Exec& exec) {
-    const int64_t slices = lungs_end(params.last - 1, params.factor[0], params.size[0]) - params.first * params.factor[0];
+    const int64_t slices =
+        lungs_end(params.last - 1, params.factor[0], params.size[0]) - params.first * params.factor[0];
     const int64_t n = slices * params.size[1] * params.size[2];
     launch("lungs_paint", lungs_paint_kernel, blocks_for(n), kThreadsPerBlock, 0, exec.stream, params);
 }

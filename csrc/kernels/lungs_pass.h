@@ -1,8 +1,10 @@
 // lungs_shrink and lungs_paint: the two passes of lungs over the full grid, one down to the coarse grid and one back.
 //
-// lungs_shrink: coarse[c] = mean of hu over block c, rounded half up; a row chunk with a voxel that is not finite becomes
+// lungs_shrink: coarse[c] = mean of hu over block c, rounded half up; a row chunk with a voxel that is not finite
+// becomes
 //               kNotFiniteHu.
-// lungs_paint:  labels[v] = code & kSideBits of v's block if the block is solid, or if it is shell and hu[v] < shell_hu;
+// lungs_paint:  labels[v] = code & kSideBits of v's block if the block is solid, or if it is shell and hu[v] <
+// shell_hu;
 //               else 0.
 // Both work on coarse slices [first, last). Exact: integers only.
 #pragma once
@@ -11,17 +13,17 @@
 namespace covfast {
 
 struct LungsPassParams {
-    const void* hu;         // (D, H, W)
-    bool is_float;          // f32, else i16
-    int64_t size[3];        // D, H, W
-    int64_t stride[3];      // of hu, in elements
-    int64_t factor[3];      // voxels of hu per coarse voxel, 1 to kMaxLungsFactor
-    int64_t coarse_size[3]; // ceil(size / factor)
-    int64_t first, last;    // coarse slices
-    int16_t* coarse;        // lungs_shrink writes (coarse_size)
-    const uint8_t* code;    // lungs_paint reads (coarse_size): side | kShell or kSolid; 0 is not lung
+    const void* hu;          // (D, H, W)
+    bool is_float;           // f32, else i16
+    int64_t size[3];         // D, H, W
+    int64_t stride[3];       // of hu, in elements
+    int64_t factor[3];       // voxels of hu per coarse voxel, 1 to kMaxLungsFactor
+    int64_t coarse_size[3];  // ceil(size / factor)
+    int64_t first, last;     // coarse slices
+    int16_t* coarse;         // lungs_shrink writes (coarse_size)
+    const uint8_t* code;     // lungs_paint reads (coarse_size): side | kShell or kSolid; 0 is not lung
     int shell_hu;
-    uint8_t* labels;        // lungs_paint writes (D, H, W)
+    uint8_t* labels;  // lungs_paint writes (D, H, W)
     int64_t label_stride[3];
 };
 

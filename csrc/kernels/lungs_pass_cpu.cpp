@@ -1,5 +1,5 @@
-// Both passes stream the volume once: memory bound. A block of lungs_shrink sums its rows into one row of columns, which
-// vectorises whatever the factor along W, and only then sums columns.
+// Both passes stream the volume once: memory bound. A block of lungs_shrink sums its rows into one row of columns,
+// which vectorises whatever the factor along W, and only then sums columns.
 #include <cstring>
 
 #include "kernels/lungs_pass_body.h"
@@ -62,8 +62,7 @@ void paint_shell(const T* x, int64_t step, uint8_t* y, int64_t y_step, int64_t n
 // One row of voxels, a run of equal codes at a time.
 template <class T>
 void paint_row(const LungsPassParams& p, int64_t z, int64_t y) {
-    const uint8_t* code =
-        p.code + (z / p.factor[0] * p.coarse_size[1] + y / p.factor[1]) * p.coarse_size[2];
+    const uint8_t* code = p.code + (z / p.factor[0] * p.coarse_size[1] + y / p.factor[1]) * p.coarse_size[2];
     const T* x = static_cast<const T*>(p.hu) + z * p.stride[0] + y * p.stride[1];
     uint8_t* out = p.labels + z * p.label_stride[0] + y * p.label_stride[1];
     const int64_t step = p.stride[2], out_step = p.label_stride[2];
@@ -96,7 +95,8 @@ void lungs_shrink(const LungsPassParams& params, const Exec& exec) {
 }
 
 void lungs_paint(const LungsPassParams& params, const Exec& exec) {
-    const int64_t slices = lungs_end(params.last - 1, params.factor[0], params.size[0]) - params.first * params.factor[0];
+    const int64_t slices =
+        lungs_end(params.last - 1, params.factor[0], params.size[0]) - params.first * params.factor[0];
     exec.parallel_for(paint_rows, &params, slices * params.size[1], 64, exec.threads);
 }
 

@@ -1,8 +1,8 @@
-// Left and right. If the deep parts of the aerated lung lie side by side, they are the seeds of a watershed on HU. If they
-// are one, because the lungs touch behind the sternum or before the spine, each axial slice is cut from front to back along
-// the cheapest path near the spine's sagittal plane: tissue costs nothing, lung the more the less dense it is, so the path
-// follows the heart, the short way across, and the dense sheet where the lungs touch (the junction line). A single lung is
-// named by the side of the spine it lies on.
+// Left and right. If the deep parts of the aerated lung lie side by side, they are the seeds of a watershed on HU. If
+// they are one, because the lungs touch behind the sternum or before the spine, each axial slice is cut from front to
+// back along the cheapest path near the spine's sagittal plane: tissue costs nothing, lung the more the less dense it
+// is, so the path follows the heart, the short way across, and the dense sheet where the lungs touch (the junction
+// line). A single lung is named by the side of the spine it lies on.
 #include <algorithm>
 #include <cmath>
 
@@ -14,8 +14,8 @@ namespace {
 constexpr double kLeastShare = 0.15;    // of the smaller lung, else it is a part that lies beyond the middle
 constexpr double kLeastAcross_mm = 40;  // between the lungs' centres
 constexpr double kSpine_mm = 25;
-constexpr double kCutReach_mm = 40;     // of the path from the spine's plane; lungs herniate less
-constexpr double kCutSmooth_mm = 5;     // up and down, over which costs are averaged: noise hides the sheet in one slice
+constexpr double kCutReach_mm = 40;  // of the path from the spine's plane; lungs herniate less
+constexpr double kCutSmooth_mm = 5;  // up and down, over which costs are averaged: noise hides the sheet in one slice
 constexpr int kFree = -300, kDear = 600;  // HU: from here up a step is free; cost of a step through air
 
 // True if the two largest pieces lie side by side, and not one above or behind the other.
@@ -40,8 +40,8 @@ Mask seeds_of_two(const Grid& grid, const Components& parts, const std::vector<P
     return side;
 }
 
-// W position in mm of the spine: the densest square of 25 mm behind the lung's middle, over the slices where the lung is
-// wide, so that shoulders do not count.
+// W position in mm of the spine: the densest square of 25 mm behind the lung's middle, over the slices where the lung
+// is wide, so that shoulders do not count.
 double spine_mm(const Grid& grid, const int16_t* hu, const Mask& lung) {
     const auto [depth, height, width] = grid.size;
     std::vector<int64_t> area(depth);
@@ -76,10 +76,12 @@ bool lies_on_both_sides(const Grid& grid, const Mask& lung, double spine) {
         const double x = i % grid.size[2] * double(grid.mm[2]);
         if (lung[i] && std::abs(x - spine) > kCutReach_mm) ++count[x > spine];
     }
-    return std::min(count[0], count[1]) >= kLeastShare * std::max(count[0], count[1]) && std::max(count[0], count[1]) > 0;
+    return std::min(count[0], count[1]) >= kLeastShare * std::max(count[0], count[1]) &&
+           std::max(count[0], count[1]) > 0;
 }
 
-// Costs of the strip of `reach` columns either side of `middle` in slice z, (H, 2 reach + 1), averaged over nearby slices.
+// Costs of the strip of `reach` columns either side of `middle` in slice z, (H, 2 reach + 1), averaged over nearby
+// slices.
 std::vector<int32_t> cut_costs(const Grid& grid, const int16_t* hu, int64_t z, int64_t middle, int64_t reach) {
     const auto [depth, height, width] = grid.size;
     const int64_t near = std::lround(kCutSmooth_mm / grid.mm[0]), columns = 2 * reach + 1;
@@ -93,7 +95,8 @@ std::vector<int32_t> cut_costs(const Grid& grid, const int16_t* hu, int64_t z, i
             }
     // One HU for each column from the middle decides where nothing else does, as inside the heart.
     for (int64_t i = 0; i < height * columns; ++i)
-        cost[i] = cost[i] / static_cast<int32_t>(last - first + 1) + static_cast<int32_t>(std::abs(i % columns - reach));
+        cost[i] =
+            cost[i] / static_cast<int32_t>(last - first + 1) + static_cast<int32_t>(std::abs(i % columns - reach));
     return cost;
 }
 

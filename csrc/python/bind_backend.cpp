@@ -1,4 +1,5 @@
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include "core/threads.h"
 #include "kernels/backend.h"
@@ -7,11 +8,13 @@
 namespace covfast::python {
 namespace {
 
-py::list list_backends() {
-    py::list list;
+using Entry = py::typing::Dict<py::str, py::typing::Optional<py::str>>;
+
+py::typing::List<Entry> list_backends() {
+    py::typing::List<Entry> list;
     for (const Backend* backend : backends()) {
         const char* reason = backend->missing();
-        py::dict entry;
+        Entry entry;
         entry["name"] = backend->name;
         entry["device"] = backend->device;
         entry["needs"] = backend->needs;

@@ -1,4 +1,6 @@
 // covfast._core: converts types, releases the GIL and calls. Documentation lives on the Python face, covfast/ops.py.
+#include <pybind11/typing.h>
+
 #include "core/error.h"
 #include "python/bind.h"
 
@@ -25,8 +27,10 @@ void translate(std::exception_ptr thrown) {
 }
 
 // (name, exit code, Python class, Python base) of errors.def, for the test that compares the lists.
-py::list error_list() {
-    py::list list;
+using ErrorRow = py::typing::Tuple<py::str, py::int_, py::str, py::str>;
+
+py::typing::List<ErrorRow> error_list() {
+    py::typing::List<ErrorRow> list;
 #define X(name, exit_code, python_class, python_base, meaning) \
     list.append(py::make_tuple(#name, exit_code, #python_class, #python_base));
 #include "core/errors.def"

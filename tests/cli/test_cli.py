@@ -35,12 +35,16 @@ def scan(small_phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def segmented(model: str, scan: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def segmented(
+    model: str, scan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("out") / "case"
     return out, run("segment", scan, "-o", out, "--progress", "json")
 
 
-def test_segment_writes_everything_and_says_it_in_one_line(segmented: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_segment_writes_everything_and_says_it_in_one_line(
+    segmented: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     out, done = segmented
     assert done.returncode == 0, done.stderr
     assert {item.name for item in out.iterdir()} == {
@@ -62,7 +66,9 @@ def test_segment_json_follows_its_schema(segmented: tuple[Path, subprocess.Compl
     jsonschema.validate(json.loads((segmented[0] / f"{name}.json").read_text(encoding="utf-8")), schema)
 
 
-def test_segment_labels_lie_on_the_scans_grid(segmented: tuple[Path, subprocess.CompletedProcess[str]], scan: Path) -> None:
+def test_segment_labels_lie_on_the_scans_grid(
+    segmented: tuple[Path, subprocess.CompletedProcess[str]], scan: Path
+) -> None:
     from covfast.io import read_labels
 
     labels = read_labels(segmented[0] / "labels.nii.gz")
@@ -72,7 +78,11 @@ def test_segment_labels_lie_on_the_scans_grid(segmented: tuple[Path, subprocess.
 
 def test_segment_outputs_hold_no_path_and_no_name(segmented: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     out, done = segmented
-    texts = [done.stdout, done.stderr, *((out / f"{name}.json").read_text(encoding="utf-8") for name in ("statistics", "run"))]
+    texts = [
+        done.stdout,
+        done.stderr,
+        *((out / f"{name}.json").read_text(encoding="utf-8") for name in ("statistics", "run")),
+    ]
     assert not any("Jane" in text or "12345" in text or str(out.parent) in text for text in texts)
 
 
@@ -90,7 +100,9 @@ def test_segment_to_a_file_writes_labels_only(model: str, scan: Path, tmp_path: 
     assert [item.name for item in tmp_path.iterdir()] == ["x.nii.gz"]
 
 
-def test_segment_command_of_run_json_repeats_the_run(segmented: tuple[Path, subprocess.CompletedProcess[str]], scan: Path, tmp_path: Path) -> None:
+def test_segment_command_of_run_json_repeats_the_run(
+    segmented: tuple[Path, subprocess.CompletedProcess[str]], scan: Path, tmp_path: Path
+) -> None:
     facts = json.loads((segmented[0] / "run.json").read_text(encoding="utf-8"))
     places = {"IN": str(scan), "OUT": str(tmp_path / "again")}
     words = [places.get(word, word) for word in facts["command"].split()]
@@ -165,7 +177,9 @@ def test_segment_memory_limit_gives_5(model: str, scan: Path, tmp_path: Path) ->
     assert run("segment", scan, "-o", tmp_path / "out", "--memory-limit", "1MiB").returncode == 5
 
 
-@pytest.mark.parametrize("words", [[], ["segment"], ["segment", "x"], ["nope"], ["segment", "x", "-o", "y", "--threads", "a"]])
+@pytest.mark.parametrize(
+    "words", [[], ["segment"], ["segment", "x"], ["nope"], ["segment", "x", "-o", "y", "--threads", "a"]]
+)
 def test_wrong_usage_gives_2(words: list[str]) -> None:
     assert run(*words).returncode == 2
 

@@ -35,7 +35,7 @@ def test_choose_backend_forced_name_wins(backend: str) -> None:
 
 def test_choose_backend_unknown_name_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVFAST_BACKEND", "neon")
-    with pytest.raises(DeviceError, match="COVFAST_BACKEND: got 'neon', expected one of .*baseline"):
+    with pytest.raises(DeviceError, match=r"COVFAST_BACKEND: got 'neon', expected one of .*baseline"):
         _core.choose_backend("auto")
 
 
