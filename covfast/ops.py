@@ -159,11 +159,11 @@ def conv3d(
     Returns: (N, O, D', H', W') or (N, O, H', W') float32.
     Raises: ShapeError, ValueRangeError, DeviceError; BackendUnavailable if the device has no such op.
     """
-    ndim = np.ndim(x)
+    array, ndim = _spatial(x), np.ndim(x)
     shape = {"stride": stride, "padding": padding, "dilation": dilation}
     window = [_axes(value, ndim, 0 if name == "padding" else 1, name) for name, value in shape.items()]
     offset = None if bias is None else np.ascontiguousarray(bias, dtype=np.float32)
-    y = _core.conv3d(_spatial(x), _spatial(weight, "weight"), offset, *window, groups, device, threads or 0)
+    y = _core.conv3d(array, _spatial(weight, "weight"), offset, *window, groups, device, threads or 0)
     return _like(y, ndim)
 
 
@@ -189,13 +189,11 @@ def avg_pool3d(
     Returns: (N, C, D', H', W') or (N, C, H', W') float32.
     Raises: ShapeError, ValueRangeError if the padding exceeds half the kernel, DeviceError, BackendUnavailable.
     """
-    ndim = np.ndim(x)
+    array, ndim = _spatial(x), np.ndim(x)
     size = _axes(kernel, ndim, 1, "kernel")
     step = size if stride is None else _axes(stride, ndim, 1, "stride")
     pad = _axes(padding, ndim, 0, "padding")
-    return _like(
-        _core.avg_pool3d(_spatial(x), size, step, pad, ceil_mode, count_include_pad, device, threads or 0), ndim
-    )
+    return _like(_core.avg_pool3d(array, size, step, pad, ceil_mode, count_include_pad, device, threads or 0), ndim)
 
 
 def resize3d(

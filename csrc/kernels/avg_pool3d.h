@@ -20,7 +20,7 @@ struct AvgPool3dParams {
     bool ceil_mode, count_include_pad;
 };
 
-// Windows along one axis: as many as fit, or with ceil_mode as many as begin inside x or its left padding.
+// Windows along one axis: as many as fit; with ceil_mode one more if they leave values over and it begins inside x.
 int64_t pool_out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, bool ceil_mode);
 
 struct Context;
