@@ -1,13 +1,12 @@
-// How the lungs are found, in ten steps; 1 and 10 pass over the full grid, the rest works on block means of about 2.5
-// mm.
+// How the lungs are found; steps 1 and 10 pass over the full grid, the rest works on block means of about 2.5 mm.
 //  1. Shrink: block means.                                                          lungs_pass
 //  2. Body: the largest piece of tissue; air outside it, table and padding are out. lungs_exterior
 //  3. Cores: air inside the body, at least 6 mm deep.                               lungs_find
 //  4. Lung or gas: texture and density tell lung from trachea, stomach and bowel.   lungs_find
 //  5. Watershed on HU from the cores: walls part airways and bowel from lung.       lungs_find
-//  6. Left and right: cores side by side, the erosion raised until they part.       lungs_sides
+//  6. Left and right: cores side by side, or a cut from front to back.              lungs_sides
 //  7. Thin slivers of air near a lung join it; thin bronchi go back to it.          lungs_find
-//  8. Close: holes, a ball of 10 mm, consolidations behind aerated lung.            lungs_close
+//  8. Close: holes, a ball of 10 mm, islands, consolidations behind aerated lung.   lungs_close
 //  9. Code: a coarse voxel inside the lung is solid; one at its edge is shell.      here
 // 10. Paint: solid blocks whole, shell blocks where hu < -400.                      lungs_pass
 #include "kernels/lungs.h"

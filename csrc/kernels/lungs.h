@@ -3,14 +3,13 @@
 // hu      (D, H, W) i16 or f32 in canonical orientation (D to superior, H to posterior, W to the patient's left), any
 //         strides in elements. Below -1100 HU is padding and read as air; above 2000 HU counts as 2000.
 // labels  (D, H, W) u8, any strides: 0 elsewhere, 1 left lung, 2 right lung. Vessels, lesions and consolidated lung
-// count
-//         as lung; trachea, main bronchi, stomach and bowel do not. May not overlap hu.
+//         count as lung; trachea, main bronchi, stomach and bowel do not. May not overlap hu.
 // Both lie in the memory of the context's backend. The same bits for any number of threads and on every backend.
 // A single lung is named by its side of the spine. Workspace: about 40 bytes for each voxel of a grid of about 2.5 mm.
 // Throws SHAPE if a size is below 1, VALUE_RANGE if a spacing is not positive or a voxel not finite, NO_LUNGS if
-// nothing in the volume can be lung, CANCELLED. Source: thresholding, airway removal and left-right separation after
-// Hu, Hoffman and Reinhardt, IEEE TMI 20(6) 2001; rolling-ball closing after Armato and Sensakovic, Acad Radiol 11(9)
-// 2004; the rest is ours.
+// nothing in the volume can be lung, CANCELLED.
+// Source: thresholding, airway removal and left-right separation after Hu, Hoffman and Reinhardt, IEEE TMI 20(6) 2001;
+// rolling-ball closing after Armato and Sensakovic, Acad Radiol 11(9) 2004; the rest is ours.
 #pragma once
 #include <cstdint>
 

@@ -18,9 +18,8 @@ constexpr float kStalk_mm = 5;           // half the width of a vessel that a le
 constexpr int kBone = 150;               // HU on the coarse grid; consolidated lung stays below, with contrast too
 constexpr double kLeastSlice_mm2 = 800;  // of aerated lung, for a hull to mean something
 constexpr double kRayStep_mm = 1;
-constexpr double kMedial = 0.18;  // tan 10 degrees: how far behind the lung a ray may lean medially
-constexpr double kChest_mm =
-    110;  // radius of the chest wall's curve, of a large chest: bends out too little, not too far
+constexpr double kMedial = 0.18;      // tan 10 degrees: how far behind the lung a ray may lean medially
+constexpr double kChest_mm = 110;     // radius of a large chest's wall: bends out too little, not too far
 constexpr double kLeastSide_mm = 15;  // sides of the hull shorter than this are left straight
 
 struct Point {
@@ -90,8 +89,7 @@ bool outline(Slice& slice) {
     return true;
 }
 
-// Whether a ray from (y, x) along (dy, dx), a unit vector in mm, meets lung within `length` mm, or before it leaves the
-// hull.
+// Whether a ray from (y, x) along (dy, dx), a unit vector in mm, meets lung within `length` mm and inside the hull.
 bool meets_lung(const Slice& slice, double y, double x, double dy, double dx, double length) {
     const int64_t height = slice.grid.size[1];
     for (double t = kRayStep_mm; t <= length; t += kRayStep_mm) {

@@ -13,8 +13,7 @@ constexpr float kBodyErosion_mm = 4, kBodyRegrowth_mm = 7, kEdge_mm = 6;
 constexpr double kLeastCutLung_mm2 = 800;
 constexpr int kTextured = 45;  // HU above pure air: noise stays below, vessels and normal lung above
 
-// What is constant and reaches a corner of its slice: padding around a round or rotated field of view, or noiseless
-// air.
+// What is constant and reaches a corner of its slice: padding around a round field of view, or noiseless air.
 Mask find_padding(const Grid& grid, const int16_t* hu) {
     const int64_t height = grid.size[1], width = grid.size[2], plane = height * width;
     Mask padding(grid.voxels());

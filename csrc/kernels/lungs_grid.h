@@ -36,8 +36,7 @@ void paint(const Grid& grid, const Components& parts, const std::vector<uint8_t>
 // Watershed: grows the non-zero labels over the mask in order of rising level; voxels met first at the same level win.
 void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t* labels);
 
-// Closing with a ball, on a copy of the mask's box. Where the mask reaches the first or last slice it is taken to go
-// on.
+// Closing with a ball, on a copy of the mask's box. Where the mask reaches the first or last slice, it goes on.
 Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm);
 
 // Holes of a mask in 3-D: what no face-connected path joins to the volume's border, set in place.

@@ -1,11 +1,9 @@
 // lungs_shrink and lungs_paint: the two passes of lungs over the full grid, one down to the coarse grid and one back.
 //
-// lungs_shrink: coarse[c] = mean of hu over block c, rounded half up; a row chunk with a voxel that is not finite
-// becomes
-//               kNotFiniteHu.
-// lungs_paint:  labels[v] = code & kSideBits of v's block if the block is solid, or if it is shell and hu[v] <
-// shell_hu;
-//               else 0.
+// lungs_shrink: coarse[c] = mean of hu over block c, halves up; kNotFiniteHu where a voxel of the block is not finite
+//               (the CPU marks blocks beside it too).
+// lungs_paint:  labels[v] = the side of v's block if that is solid, or if it is shell and hu[v] < shell_hu; else 0.
+//
 // Both work on coarse slices [first, last). Exact: integers only.
 #pragma once
 #include <cstdint>

@@ -80,8 +80,7 @@ bool lies_on_both_sides(const Grid& grid, const Mask& lung, double spine) {
            std::max(count[0], count[1]) > 0;
 }
 
-// Costs of the strip of `reach` columns either side of `middle` in slice z, (H, 2 reach + 1), averaged over nearby
-// slices.
+// Costs of `reach` columns either side of `middle` in slice z, (H, 2 reach + 1), averaged over nearby slices.
 std::vector<int32_t> cut_costs(const Grid& grid, const int16_t* hu, int64_t z, int64_t middle, int64_t reach) {
     const auto [depth, height, width] = grid.size;
     const int64_t near = std::lround(kCutSmooth_mm / grid.mm[0]), columns = 2 * reach + 1;
