@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from covfast.errors import FormatError, ValueRangeError, describe
-from covfast.io.dicom import candidate_geometry, find_candidates
+from covfast.io.dicom import candidate_geometry, count_studies, find_candidates
 from covfast.io.dicom.series import Candidate
 from covfast.io.hounsfield import check_hounsfield
 from covfast.io.images import image_suffix, load
@@ -29,7 +29,8 @@ class SeriesReport:
     Attributes:
         id: hash of the series UID by default; "image" for a single file.
         kind: "dicom", "nii.gz", "mha" and the like.
-        verdict: "chosen", "usable" (another is better), "needs repair" (chosen, with --on-geometry repair), "refused".
+        verdict: "chosen", "usable" (another is better, or the series are of several studies and none is chosen),
+            "needs repair" (chosen, with --on-geometry repair), "refused".
         reasons: why, in words; for DICOM the points of the choice.
         shape, spacing_mm: (D, H, W), None where there is no volume.
         hu_range: smallest and largest value, None for DICOM: only headers are read.
@@ -145,10 +146,12 @@ def inspect_paths(paths: Sequence[Path], ids: str = "hash") -> Inspection:
         report = _image_report(paths[0])
         return Inspection((report,), 0 if report.verdict == CHOSEN else None)
     found, others = find_candidates(paths)
+    is_one_case = count_studies(found) <= 1
     reports = tuple(
-        _dicom_report(one, rank, shown_id(one.uid, ids) or f"series {rank + 1}") for rank, one in enumerate(found)
+        _dicom_report(one, is_one_case and rank == 0, shown_id(one.uid, ids) or f"series {rank + 1}")
+        for rank, one in enumerate(found)
     )
-    return Inspection(reports, 0 if found and not found[0].obstacle else None, others)
+    return Inspection(reports, 0 if is_one_case and found and not found[0].obstacle else None, others)
 
 
 def _image_report(path: Path) -> SeriesReport:
@@ -178,15 +181,15 @@ def _image_report(path: Path) -> SeriesReport:
     )
 
 
-def _verdict(candidate: Candidate, rank: int) -> str:
+def _verdict(candidate: Candidate, is_best: bool) -> str:
     if candidate.obstacle or not candidate.is_repairable:
         return REFUSED
-    if rank > 0:
+    if not is_best:
         return USABLE
     return CHOSEN if candidate.is_sound else REPAIRABLE
 
 
-def _dicom_report(candidate: Candidate, rank: int, shown: str) -> SeriesReport:
+def _dicom_report(candidate: Candidate, is_best: bool, shown: str) -> SeriesReport:
     header = candidate.slices[0].header
     geometry = None if candidate.obstacle else candidate_geometry(candidate.stack)
     faults = [
@@ -197,7 +200,7 @@ def _dicom_report(candidate: Candidate, rank: int, shown: str) -> SeriesReport:
     return SeriesReport(
         id=shown,
         kind="dicom",
-        verdict=_verdict(candidate, rank),
+        verdict=_verdict(candidate, is_best),
         reasons=tuple(reasons),
         modality=header.modality,
         image_type="\\".join(candidate.stack.slices[0].image_type),

@@ -151,10 +151,31 @@ private:
             if (c == '"') return out;
             if (c == '\\') {
                 read_escape(out);
-            } else {
+            } else if (static_cast<unsigned char>(c) < 0x80) {
                 out += c;
+            } else {
+                --at_;
+                read_utf8(out);
             }
         }
+    }
+
+    // A character of two to four bytes: messages that quote it must be text.
+    void read_utf8(std::string& out) {
+        const auto first = static_cast<unsigned char>(text_[at_]);
+        const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+        uint32_t code = first & (0xFF >> (length + 1));
+        bool is_valid = first >= 0xC2 && first <= 0xF4 && text_.size() - at_ >= length;
+        for (size_t i = 1; is_valid && i < length; ++i) {
+            const auto byte = static_cast<unsigned char>(text_[at_ + i]);
+            is_valid = (byte & 0xC0) == 0x80;
+            code = code << 6 | (byte & 0x3F);
+        }
+        constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+        is_valid = is_valid && code >= kLeast[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
+        if (!is_valid) fail_here("UTF-8");
+        out.append(text_, at_, length);
+        at_ += length;
     }
 
     void read_escape(std::string& out) {

@@ -21,20 +21,30 @@ public:
         : in_(in), out_(in), context_(context) {
         for (int axis = 2; axis >= 0; --axis) {
             if (size[axis] == 0 || size[axis] == out_.size[axis]) continue;
-            Pass pass{axis, linear_table(out_.size[axis], size[axis], antialias), {}};
+            passes_.push_back({axis, linear_table(out_.size[axis], size[axis], antialias), {}, nullptr});
             out_.size[axis] = size[axis];
-            pass.result.resize(count(out_));
-            passes_.push_back(std::move(pass));
         }
     }
     const char* name() const override { return "resample"; }
     Shape out_shape() const override { return out_; }
 
+    // One buffer behind each pass but the last, which writes the step's output.
+    void plan(Arena& arena) override {
+        Shape shape = in_;
+        for (Pass& pass : passes_) {
+            shape.size[pass.axis] = pass.table.n_out;
+            if (&pass != &passes_.back()) pass.slot = arena.plan<float>(count(shape));
+        }
+    }
+    void attach(const Arena& arena) override {
+        for (Pass& pass : passes_) pass.result = arena.get(pass.slot);
+    }
+
     void run(const float* x, float* y, const Progress&) override {
         Shape shape = in_;
         if (passes_.empty()) std::copy(x, x + count(in_), y);
         for (Pass& pass : passes_) {
-            float* to = &pass == &passes_.back() ? y : pass.result.data();
+            float* to = &pass == &passes_.back() ? y : pass.result;
             int64_t outer = shape.channels, inner = 1;
             for (int axis = 0; axis < pass.axis; ++axis) outer *= shape.size[axis];
             for (int axis = pass.axis + 1; axis < 3; ++axis) inner *= shape.size[axis];
@@ -50,7 +60,8 @@ private:
     struct Pass {
         int axis;
         ResampleTable table;
-        std::vector<float> result;
+        Slot<float> slot;
+        float* result;
     };
     Shape in_, out_;
     std::vector<Pass> passes_;
@@ -165,23 +176,26 @@ TileChain::TileChain(const Recipe& recipe, std::shared_ptr<const Network> networ
       window_(std::get<stage::Window>(recipe.tile_stages.front())),
       tile_size_(tile_size),
       context_(context),
-      tile_(tile_size[0] * tile_size[1] * tile_size[2]),
+      tile_(arena_.plan<float>(tile_size[0] * tile_size[1] * tile_size[2])),
       ms_(1) {
     Shape shape{1, tile_size};
     for (size_t i = 1; i < recipe.tile_stages.size(); ++i) {
         steps_.push_back(std::visit(MakeStep{shape, tile_size, network, context}, recipe.tile_stages[i]));
         shape = steps_.back()->out_shape();
-        buffers_.emplace_back(count(shape));
+        buffers_.push_back(arena_.plan<float>(count(shape)));
+        steps_.back()->plan(arena_);
         ms_.push_back(0);
     }
     COVFAST_REQUIRE(shape.channels == 1 && shape.size == tile_size, FORMAT, "recipe: got tiles of ", shape.channels,
                     " channels, ", shape.size[0], "x", shape.size[1], "x", shape.size[2],
                     " behind the last tile stage, expected one channel of the tile's own size, ", tile_size[0], "x",
                     tile_size[1], "x", tile_size[2]);
+    arena_.commit();
+    for (const auto& step : steps_) step->attach(arena_);
 }
 
 void TileChain::window(std::array<int64_t, 3> origin) {
-    WindowHuParams params{input_.hu, input_.is_float, {}, {}, window_.low_hu, window_.high_hu, tile_.data()};
+    WindowHuParams params{input_.hu, input_.is_float, {}, {}, window_.low_hu, window_.high_hu, arena_.get(tile_)};
     int64_t offset = 0;
     for (int axis = 0; axis < 3; ++axis) {
         params.size[axis] = tile_size_[axis];
@@ -197,12 +211,13 @@ const float* TileChain::run(std::array<int64_t, 3> origin, const Progress& progr
     auto start = std::chrono::steady_clock::now();
     window(origin);
     ms_[0] += ms_since(start);
-    const float* x = tile_.data();
+    const float* x = arena_.get(tile_);
     for (size_t i = 0; i < steps_.size(); ++i) {
         start = std::chrono::steady_clock::now();
-        steps_[i]->run(x, buffers_[i].data(), progress);
+        float* y = arena_.get(buffers_[i]);
+        steps_[i]->run(x, y, progress);
         ms_[i + 1] += ms_since(start);
-        x = buffers_[i].data();
+        x = y;
     }
     return x;
 }

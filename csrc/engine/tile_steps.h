@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/arena.h"
 #include "core/progress.h"
 #include "engine/network.h"
 #include "engine/recipe.h"
@@ -19,6 +20,9 @@ public:
     virtual ~TileStep() = default;
     virtual const char* name() const = 0;
     virtual Shape out_shape() const = 0;
+    // Scratch that the step wants: planned before the arena is committed, and then handed over.
+    virtual void plan(Arena&) {}
+    virtual void attach(const Arena&) {}
     // x: the step's input tile; y: (C, D, H, W) f32 of out_shape().
     virtual void run(const float* x, float* y, const Progress& progress) = 0;
 };
@@ -44,9 +48,10 @@ private:
     const std::array<int64_t, 3> tile_size_;
     const Context context_;
     std::vector<std::unique_ptr<TileStep>> steps_;
-    std::vector<float> tile_;                  // the windowed tile
-    std::vector<std::vector<float>> buffers_;  // one behind each step
-    std::vector<double> ms_;                   // of the window and of each step
+    Arena arena_;
+    Slot<float> tile_;                  // the windowed tile
+    std::vector<Slot<float>> buffers_;  // one behind each step
+    std::vector<double> ms_;            // of the window and of each step
 };
 
 }  // namespace covfast

@@ -299,3 +299,18 @@ def test_table_of_outcomes_has_a_row_a_series(tmp_path: Path) -> None:
     assert len(table) == 4
     assert "| normal, InstanceNumber consistent | right |" in table[2]
     assert "GeometryError MISSING_SLICE; with repair, declared" in table[3]
+
+
+def test_series_of_two_studies_are_refused_and_none_is_chosen(tmp_path: Path) -> None:
+    import pydicom
+
+    for number, study in enumerate(("1.2.3", "1.2.4")):
+        write_slices(tmp_path / study, series.plain())
+        for path in (tmp_path / study).iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"1.2.{5 + number}"
+            dataset.save_as(path)
+    with pytest.raises(FormatError, match="CT series of 2 studies, expected one case"):
+        read(tmp_path)
+    assert inspect(tmp_path).chosen is None
+    assert read(tmp_path / "1.2.3").hu.shape == read(tmp_path / "1.2.4").hu.shape

@@ -66,7 +66,16 @@ def _choose(found: Sequence[Candidate]) -> Candidate:
     if best.obstacle:
         got = f"{len(found)} series, the best of them {best.obstacle} ({names_of(best.slices)})"
         raise FormatError(describe("path", got, "a CT series", "covfast inspect shows why each is refused"))
+    studies = count_studies(found)
+    if studies > 1:
+        hint = "name the folder of one study; covfast inspect lists the series"
+        raise FormatError(describe("path", f"CT series of {studies} studies", "one case", hint))
     return best
+
+
+def count_studies(found: Sequence[Candidate]) -> int:
+    """Studies that the readable series belong to. With more than one, perhaps of several patients, none is chosen."""
+    return len({one.slices[0].header.study_uid for one in found if not one.obstacle})
 
 
 def read_series(

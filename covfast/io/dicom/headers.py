@@ -21,7 +21,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _EXPECTED = "a DICOM file, or a name that ends in .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd"
 
 _TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "BodyPartExamined",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "BodyPartExamined",
     "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
     "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
@@ -67,6 +67,7 @@ class Header:
     """
 
     path: Path
+    study_uid: str
     series_uid: str
     sop_uid: str
     syntax: str
@@ -261,6 +262,7 @@ def _slices(path: Path, dataset: Any) -> list[Slice]:
         raise _Malformed(f"{len(per_frame)} functional groups for {frames} frames")
     header = Header(
         path=path,
+        study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
         sop_uid=_text(dataset, "SOPInstanceUID"),
         syntax=_text(dataset.file_meta, "TransferSyntaxUID"),
