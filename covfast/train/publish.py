@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from covfast.volume import LABELS
+
 LICENCE = "CC-BY-NC-SA-4.0"
 """Of weights trained on COVID-SemiSeg and COVID-19-CT-Seg: inherited from the data."""
 
@@ -50,7 +52,7 @@ def publish(table: Mapping[str, Any], weights: str | os.PathLike[str], out: str 
         target,
         input_shape=(1, 3, size, size),
         recipe=inference_recipe(table),
-        labels={0: "background", 3: "infection"},
+        labels=dict(LABELS),
         licence=LICENCE,
         provenance=provenance,
     )
@@ -61,7 +63,9 @@ def publish(table: Mapping[str, Any], weights: str | os.PathLike[str], out: str 
 def enter(package: Path) -> None:
     """Enter a package in the `models.json` of its folder, by name."""
     index = package.parent / "models.json"
-    held = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {"schema_version": 1, "models": {}}
+    held: dict[str, Any] = {"schema_version": 1, "models": {}}
+    if index.exists():
+        held = json.loads(index.read_text(encoding="utf-8"))
     content = package.read_bytes()
     held["models"][package.stem] = {
         "file": package.name,

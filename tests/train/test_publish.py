@@ -1,0 +1,84 @@
+"""Publishing: the package holds the recipe of its training, the index tells the truth about the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import covfast  # noqa: E402
+from covfast import package  # noqa: E402
+from covfast.models import MiniSeg  # noqa: E402
+from covfast.train import read_recipe  # noqa: E402
+from covfast.train.publish import LICENCE, publish  # noqa: E402
+
+WEIGHTS = Path(__file__).parents[2] / "weights" / "covfast_weights"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    torch.save(MiniSeg().state_dict(), folder / "state.pt")
+    return publish(read_recipe("miniseg-infection"), folder / "state.pt", folder)
+
+
+def test_package_holds_the_recipe_that_the_network_was_trained_with(published: Path) -> None:
+    given = read_recipe("miniseg-infection")["input"]
+    stages = {stage["stage"]: stage for stage in package.read_metadata(published)["recipe"]["stages"]}
+    assert [stages["window"]["low_hu"], stages["window"]["high_hu"]] == given["window_hu"]
+    assert stages["resample"]["size"] == [0, given["size"], given["size"]]
+    assert stages["normalise"]["mean"] == [given["mean"]] * 3
+    assert stages["crop"]["margin_mm"] == [0.0, given["margin_mm"], given["margin_mm"]]
+
+
+def test_package_states_licence_data_and_split(published: Path) -> None:
+    metadata = package.read_metadata(published)
+    assert metadata["licence"] == LICENCE
+    assert metadata["provenance"]["training"]["split"]["held_out"] == ["coronacases_004", "coronacases_009"]
+    assert "not a medical device" in metadata["provenance"]["use"]
+
+
+def test_package_on_the_native_engine_equals_torch(published: Path) -> None:
+    torch.manual_seed(0)
+    module = MiniSeg().eval()
+    x = np.random.default_rng(0).normal(size=(2, 3, 96, 72)).astype(np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(x)).numpy()
+    found = covfast.load(published, engine="native", device="cpu")(x)
+    assert np.abs(found - expected).max() <= 1e-4 * np.ptp(expected)
+
+
+def check_index(folder: Path) -> None:
+    index = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    assert index["schema_version"] == 1
+    for name, entry in index["models"].items():
+        content = (folder / entry["file"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest(), name
+        assert entry["size_bytes"] == len(content) < 500_000, name
+
+
+def test_index_of_a_published_package_is_true(published: Path) -> None:
+    check_index(published.parent)
+
+
+def test_index_of_the_weights_distribution_is_true() -> None:
+    check_index(WEIGHTS)
+
+
+def test_weights_distribution_has_a_card_for_every_model() -> None:
+    for entry in json.loads((WEIGHTS / "models.json").read_text(encoding="utf-8"))["models"].values():
+        card = (WEIGHTS / entry["card"]).read_text(encoding="utf-8")
+        assert "not a medical device" in card
+        assert entry["licence"] == LICENCE
+
+
+def test_shipped_package_is_of_the_shipped_recipe() -> None:
+    table = read_recipe("miniseg-infection")
+    training = package.read_metadata(WEIGHTS / "miniseg-infection.covfast")["provenance"]["training"]
+    assert training == {key: table[key] for key in training}
