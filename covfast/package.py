@@ -256,7 +256,7 @@ def read_tensors(path: StrPath) -> dict[str, npt.NDArray[np.float32]]:
 
 def summary(path: StrPath) -> str:
     """What a package is, in a few lines for people. Raises: FormatError."""
-    _core.open_network(os.fspath(path))  # its checks cover graph, tensors and input contract
+    _core.open_network(os.fsencode(path))  # its checks cover graph, tensors and input contract
     with _open(path) as file:
         metadata, entries = _read_header(file, file_name(path))
     graph, contract = metadata["graph"], metadata["input"]

@@ -26,7 +26,7 @@ class NativeNetwork(Network):
 
     def __init__(self, path: str | os.PathLike[str], device: str, threads: int | None, precision: str) -> None:
         super().__init__(path, device, precision)
-        self._network = _core.open_network(os.fspath(path))
+        self._network = _core.open_network(os.fsencode(path))
         self.engine = "native"
         self.backend = self._network.choose_backend(device)
         self._threads = threads or 0

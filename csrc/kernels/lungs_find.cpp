@@ -9,10 +9,11 @@
 namespace covfast::coarse {
 namespace {
 
+constexpr int kCoreEdge = -400;
 constexpr float kCore_mm = 6;          // deeper than a main bronchus is wide
 constexpr float kGasCore_mm = 3.6f;    // a narrow trachea, the oesophagus
 constexpr double kSlender_mm2 = 600;   // mean area of a slice through the eroded trachea or oesophagus
-constexpr double kLeastCore_ml = 20;   // of the largest lung, after the erosion; sinuses and bubbles stay below
+constexpr double kLeastCore_ml = 10;   // of the largest lung, after the erosion: bubbles stay below, an apex above
 constexpr float kThinAirway_mm = 4.5;  // bronchi thinner than this, radius, belong to the lung
 constexpr float kNear_mm = 6;
 
@@ -139,7 +140,7 @@ Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) 
     const int64_t n = grid.voxels();
     Mask inner(n), deep(n), labels(n);
     for (int64_t i = 0; i < n; ++i)
-        inner[i] = hu[i] < kEdge && !exterior.mask[i], deep[i] = inner[i] && hu[i] < kAerated;
+        inner[i] = hu[i] < kEdge && !exterior.mask[i], deep[i] = inner[i] && hu[i] < kCoreEdge;
     std::vector<float> squared;
     distance2(grid, deep.data(), kCore_mm, squared);
     for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kCore_mm * kCore_mm;

@@ -70,9 +70,10 @@ void register_engine(py::module_& m) {
              py::arg("max_batch"))
         .def_property_readonly("workspace_bytes", &Session::workspace_bytes)
         .def("run", run_session, py::arg("x").noconvert(), py::arg("progress") = py::none(), py::arg("cancel") = py::none());
-    m.def("open_network", [](const std::string& path) { return std::const_pointer_cast<Network>(open_network(path)); },
+    // The path as bytes: a file name need not be text.
+    m.def("open_network", [](const py::bytes& path) { return std::const_pointer_cast<Network>(open_network(path)); },
           py::arg("path"));
-    m.def("reprint_json", [](const std::string& text) { return Json::parse(text).print(); }, py::arg("text"));
+    m.def("reprint_json", [](const py::bytes& text) { return Json::parse(std::string(text)).print(); }, py::arg("text"));
 }
 
 }  // namespace covfast::python

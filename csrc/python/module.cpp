@@ -1,6 +1,8 @@
 // covfast._core: converts types, releases the GIL and calls. Documentation lives on the Python face, covfast/ops.py.
 #include <pybind11/typing.h>
 
+#include <cstring>
+
 #include "core/error.h"
 #include "python/bind.h"
 
@@ -22,7 +24,10 @@ void translate(std::exception_ptr thrown) {
     try {
         if (thrown) std::rethrow_exception(thrown);
     } catch (const Error& error) {
-        py::set_error(py::module_::import("covfast.errors").attr(class_of(error.code())), error.what());
+        // A message may quote a file name that is no UTF-8.
+        const py::object text = py::reinterpret_steal<py::object>(
+            PyUnicode_DecodeUTF8(error.what(), static_cast<Py_ssize_t>(std::strlen(error.what())), "replace"));
+        PyErr_SetObject(py::module_::import("covfast.errors").attr(class_of(error.code())).ptr(), text.ptr());
     }
 }
 

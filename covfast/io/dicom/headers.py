@@ -21,7 +21,8 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _EXPECTED = "a DICOM file, or a name that ends in .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd"
 
 _TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType", "BodyPartExamined",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType",
+    "BodyPartExamined",
     "ConvolutionKernel", "SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
     "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
