@@ -1,0 +1,207 @@
+"""Graphs: each op of the closed list runs as its kernel does; broken graphs end in FormatError naming the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine.conftest import normal, small_graph, small_tensors, write_package
+
+import covfast
+from covfast import FormatError, ShapeError, ops
+
+
+def one(path: Path, node: dict[str, Any], channels: int = 4, rank: int = 2, **tensors: Any) -> covfast.Network:
+    """A network of a single node that reads x."""
+    node = {"inputs": ["x"], "output": "y", **node}
+    graph = {"inputs": [{"name": "x", "channels": channels, "rank": rank}], "outputs": ["y"], "nodes": [node]}
+    return covfast.load(write_package(path / "one.covfast", graph, tensors), device="cpu")
+
+
+WINDOW = {"stride": [1, 2], "padding": [1, 0], "dilation": [2, 1], "groups": 2}
+POOL = {"kernel": [3, 2], "stride": [2, 2], "padding": [1, 0], "ceil_mode": True, "count_include_pad": False}
+W, B, S, T = normal(6, 2, 3, 3, seed=1), normal(6, seed=2), normal(4, seed=3), normal(4, seed=4)
+Reference = Callable[[Any], Any]
+
+OPS: dict[str, tuple[dict[str, Any], dict[str, Any], Reference]] = {
+    "conv": (
+        {"op": "conv", "weight": "w", "bias": "b", **WINDOW},
+        {"w": W, "b": B},
+        lambda x: ops.conv3d(x, W, B, stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2),
+    ),
+    "avg_pool": (
+        {"op": "avg_pool", **POOL},
+        {},
+        lambda x: ops.avg_pool3d(x, (3, 2), stride=2, padding=(1, 0), ceil_mode=True, count_include_pad=False),
+    ),
+    "resize": (
+        {"op": "resize", "factor": [2, 1.5], "align_corners": False},
+        {},
+        lambda x: ops.resize3d(x, factor=[2, 1.5]),
+    ),
+    "resize corners": (
+        {"op": "resize", "factor": [2, 1.5], "align_corners": True},
+        {},
+        lambda x: ops.resize3d(x, factor=[2, 1.5], align_corners=True),
+    ),
+    "prelu": ({"op": "prelu", "slope": "s"}, {"s": S}, lambda x: ops.activation(x, "leaky", S)),
+    "leaky_relu": ({"op": "leaky_relu", "slope": 0.1}, {}, lambda x: ops.activation(x, "leaky", 0.1)),
+    "relu": ({"op": "relu"}, {}, lambda x: ops.activation(x, "relu")),
+    "sigmoid": ({"op": "sigmoid"}, {}, lambda x: ops.activation(x, "sigmoid")),
+    "affine": (
+        {"op": "affine", "scale": "s", "shift": "t"},
+        {"s": S, "t": T},
+        lambda x: ops.activation(x, "affine", S, T),
+    ),
+    "softmax": ({"op": "softmax"}, {}, ops.softmax),
+    "add": ({"op": "add", "inputs": ["x", "x"]}, {}, lambda x: x + x),
+    "add scalar": ({"op": "add", "scalar": 0.5}, {}, lambda x: x + np.float32(0.5)),
+    "sub": ({"op": "sub", "inputs": ["x", "x"]}, {}, lambda x: x - x),
+    "sub scalar": ({"op": "sub", "scalar": 0.5}, {}, lambda x: x - np.float32(0.5)),
+    "scalar sub": ({"op": "sub", "scalar": 0.5, "reversed": True}, {}, lambda x: np.float32(0.5) - x),
+    "mul": ({"op": "mul", "inputs": ["x", "x"]}, {}, lambda x: x * x),
+    "mul scalar": ({"op": "mul", "scalar": 0.5}, {}, lambda x: x * np.float32(0.5)),
+    "concat": ({"op": "concat", "inputs": ["x", "x", "x"]}, {}, lambda x: np.concatenate([x, x, x], 1)),
+    "slice": ({"op": "slice", "first": 1, "count": 2}, {}, lambda x: x[:, 1:3]),
+}
+
+
+@pytest.mark.parametrize("case", OPS)
+def test_graph_op_equals_its_kernel(tmp_path: Path, case: str) -> None:
+    node, tensors, reference = OPS[case]
+    x = normal(3, 4, 13, 17)
+    np.testing.assert_array_equal(one(tmp_path, node, **tensors)(x), reference(x))
+
+
+def test_graph_3d_network_runs(tmp_path: Path) -> None:
+    w, x = normal(2, 4, 3, 3, 3), normal(1, 4, 5, 6, 7)
+    node = {"op": "conv", "weight": "w", "stride": [1] * 3, "padding": [1] * 3, "dilation": [1] * 3, "groups": 1}
+    np.testing.assert_array_equal(one(tmp_path, node, rank=3, w=w)(x), ops.conv3d(x, w, padding=1))
+
+
+def test_graph_values_share_memory_without_touching_each_other(tmp_path: Path) -> None:
+    # Each value is used much later than it is made, so that reuse of a living value would show.
+    nodes = [{"op": "add", "inputs": ["x"], "output": "v0", "scalar": 1.0}]
+    nodes += [{"op": "mul", "inputs": [f"v{i}"], "output": f"v{i + 1}", "scalar": 2.0} for i in range(6)]
+    nodes += [{"op": "concat", "inputs": ["v0", "v6", "v3", "x"], "output": "y"}]
+    graph = {"inputs": [{"name": "x", "channels": 2, "rank": 2}], "outputs": ["y"], "nodes": nodes}
+    x = normal(2, 2, 9, 11)
+    v = x + np.float32(1)
+    got = covfast.load(write_package(tmp_path / "m.covfast", graph, {}), device="cpu")(x)
+    np.testing.assert_array_equal(got, np.concatenate([v, v * 64, v * 8, x], 1))
+
+
+def node_change(index: int, **attributes: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of one node; None removes an attribute."""
+
+    def apply(graph: dict[str, Any]) -> None:
+        for key, value in attributes.items():
+            if value is None:
+                del graph["nodes"][index][key]
+            else:
+                graph["nodes"][index][key] = value
+
+    return apply
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "unknown op": (node_change(0, op="exec"), r"graph node 0: op: got 'exec', expected one of the closed list"),
+    "op missing": (node_change(0, op=None), "graph node 0: op"),
+    "op is a number": (node_change(0, op=3), "graph node 0: op: got 3, expected a text"),
+    "value of a later node": (node_change(0, inputs=["g"]), "graph node 0: inputs: got 'g'"),
+    "its own value": (node_change(0, inputs=["a"]), "graph node 0: inputs: got 'a'"),
+    "unknown value": (node_change(4, inputs=["b", "nothing"]), "graph node 4: inputs: got 'nothing'"),
+    "too many inputs": (node_change(1, inputs=["a", "a"]), "graph node 1: inputs: got 2"),
+    "no inputs": (node_change(5, inputs=[]), "graph node 5: inputs: got 0"),
+    "value defined twice": (node_change(1, output="a"), "graph node 1: output: got 'a'"),
+    "input redefined": (node_change(1, output="x"), "graph node 1: output: got 'x'"),
+    "missing tensor": (node_change(0, weight="absent"), "graph node 0: tensor: got no 'absent'"),
+    "filler as tensor": (node_change(0, weight="__pad__.0"), "graph node 0"),
+    "tensor of another shape": (node_change(0, weight="wg"), "graph node 0: weight: got"),
+    "bias of another length": (node_change(0, bias="wa"), "graph node 0: bias: got"),
+    "slope of another length": (node_change(1, slope="wa"), "graph node 1: slope: got"),
+    "groups 0": (node_change(0, groups=0), "graph node 0: groups: got 0"),
+    "groups that do not divide": (node_change(0, groups=2), "graph node 0: weight: got"),
+    "stride 0": (node_change(0, stride=[0, 1]), "graph node 0: stride: got 0"),
+    "stride huge": (node_change(0, stride=[2**40, 1]), "graph node 0: stride: got"),
+    "stride of three axes": (node_change(0, stride=[1, 1, 1]), "graph node 0: stride"),
+    "padding negative": (node_change(0, padding=[-1, 0]), "graph node 0: padding: got -1"),
+    "padding fractional": (node_change(0, padding=[0.5, 0]), "graph node 0: padding: got 0.5"),
+    "align_corners missing": (node_change(7, align_corners=None), "graph node 7: align_corners"),
+    "channels that differ": (node_change(4, inputs=["x", "d"]), "graph node 4: inputs: got 3 and 4 channels"),
+    "no nodes": (lambda graph: graph.update(nodes=[]), "nodes: got 0"),
+    "nodes is an object": (lambda graph: graph.update(nodes={}), "nodes: got {}"),
+    "no output": (lambda graph: graph.update(outputs=[]), "outputs: got 0"),
+    "two outputs": (lambda graph: graph.update(outputs=["y", "y"]), "outputs: got 2"),
+    "unknown output": (lambda graph: graph.update(outputs=["z"]), "outputs: got 'z'"),
+    "the input as output": (lambda graph: graph.update(outputs=["x"]), "outputs: got 'x'"),
+    "two inputs": (lambda graph: graph.update(inputs=graph["inputs"] * 2), "inputs: got 2"),
+    "rank 4": (lambda graph: graph["inputs"][0].update(rank=4), "rank: got 4"),
+    "no channels": (lambda graph: graph["inputs"][0].update(channels=0), "channels: got 0"),
+    "channels huge": (lambda graph: graph["inputs"][0].update(channels=2**60), "channels: got"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_graph_broken_raises_naming_the_place(tmp_path: Path, case: str) -> None:
+    break_it, match = BROKEN[case]
+    graph = small_graph()
+    break_it(graph)
+    contract = {"channels": 3, "rank": 2, "multiple": [1, 1]}
+    given = graph["inputs"][0]
+    given["rank"], rank = 2, given["rank"]
+    path = write_package(
+        tmp_path / "m.covfast",
+        {**graph, "inputs": [{**i, "rank": rank} for i in graph["inputs"]]},
+        small_tensors(),
+        **contract,
+    )
+    with pytest.raises(FormatError, match=match) as caught:
+        covfast.load(path)
+    assert str(caught.value).startswith("m.covfast: ")
+
+
+@pytest.mark.parametrize(
+    ("contract", "match"),
+    [
+        ({"multiple": [0, 1]}, "multiple: got 0"),
+        ({"multiple": [1]}, "multiple"),
+        ({"multiple": "1"}, "multiple"),
+        ({"size": [0, 1]}, "size: got 0"),
+        ({"size": [8]}, "size"),
+    ],
+)
+def test_graph_broken_input_contract_raises(tmp_path: Path, contract: dict[str, Any], match: str) -> None:
+    path = write_package(tmp_path / "m.covfast", small_graph(), small_tensors(), **contract)
+    with pytest.raises(FormatError, match=match):
+        covfast.load(path)
+
+
+def test_graph_input_of_another_size_raises(tmp_path: Path) -> None:
+    path = write_package(tmp_path / "m.covfast", small_graph(), small_tensors(), multiple=[4, 8])
+    with pytest.raises(ShapeError, match="size: got 12, expected a multiple of 8"):
+        covfast.load(path)(normal(1, 3, 8, 12))
+    path = write_package(tmp_path / "m.covfast", small_graph(), small_tensors(), size=[8, 16])
+    with pytest.raises(ShapeError, match="size: got 8, expected 16"):
+        covfast.load(path)(normal(1, 3, 8, 8))
+
+
+def test_graph_input_too_small_for_the_network_raises(tmp_path: Path) -> None:
+    node = {"op": "conv", "weight": "w", "stride": [1, 1], "padding": [0, 0], "dilation": [3, 3], "groups": 1}
+    net = one(tmp_path, node, w=normal(2, 4, 3, 3))
+    with pytest.raises(ShapeError, match="nothing is left after the op 'conv' at 'y'"):
+        net(normal(1, 4, 6, 9))
+
+
+def test_graph_sizes_that_do_not_meet_raise(tmp_path: Path) -> None:
+    nodes = [
+        {"op": "avg_pool", "inputs": ["x"], "output": "a", **POOL},
+        {"op": "add", "inputs": ["x", "a"], "output": "y"},
+    ]
+    graph = {"inputs": [{"name": "x", "channels": 2, "rank": 2}], "outputs": ["y"], "nodes": nodes}
+    net = covfast.load(write_package(tmp_path / "m.covfast", graph, {}))
+    with pytest.raises(ShapeError, match="inputs: got sizes"):
+        net(normal(1, 2, 8, 8))
