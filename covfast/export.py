@@ -61,10 +61,6 @@ def export(
         ValueRangeError: an op outside the list, with its place; a module that cannot be traced.
         CovfastError: the native engine differs from torch by more than 1e-4 of the output's range.
     """
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
     path = Path(path)
     shape = [int(n) for n in input_shape]
     if len(shape) not in (4, 5) or min(shape) < 1:
@@ -72,6 +68,10 @@ def export(
     steps = [multiple or 1] * (len(shape) - 2) if not isinstance(multiple, Sequence) else [int(m) for m in multiple]
     if len(steps) != len(shape) - 2 or min(steps) < 1 or any(n % m for n, m in zip(shape[2:], steps, strict=True)):
         raise ShapeError(describe("multiple", multiple, f"one number or one per axis that divides {tuple(shape[2:])}"))
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
     was_training = module.training
     module.eval()
     try:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/polling.h"
 
 namespace covfast {
 namespace {
@@ -176,6 +177,7 @@ void Session::run(const float* batch_in, float* batch_out, int64_t n, const Prog
     const int64_t total = static_cast<int64_t>(steps_.size());
     for (int64_t i = 0; i < total; ++i) {
         progress.poll("network", i, total);
+        const PollScope scope(progress, "network", i, total);
         Operands& operands = steps_[i].operands;
         const Node& node = *steps_[i].node;
         for (size_t k = 0; k < node.inputs.size(); ++k)

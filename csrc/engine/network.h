@@ -52,7 +52,7 @@ public:
     size_t workspace_bytes() const { return workspace_values_ * sizeof(float); }
 
     // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping, 0 <= n <= max_batch. The same
-    // bits for any number of threads. Polls `progress` between nodes. Throws SHAPE, CANCELLED.
+    // bits for any number of threads. Polls `progress` between nodes and within long ones. Throws SHAPE, CANCELLED.
     void run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress);
 
 private:

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/polling.h"
 #include "core/threads.h"
 #include "kernels/table.h"
 
@@ -47,8 +48,7 @@ void run(const Context& context, Op Backend::* op, const char* name, const Param
     const Backend& backend = *context.backend;
     if (backend.*op == nullptr) fail_no_twin(backend, name);
     note_backend(backend);
-    (backend.*op)(params, Exec{static_cast<void (*)(RangeFn, const void*, int64_t, int64_t, int)>(parallel_for),
-                               context.threads, context.stream});
+    (backend.*op)(params, Exec{polled_parallel_for, context.threads, context.stream});
 }
 
 }  // namespace covfast

@@ -1,0 +1,195 @@
+"""export: torch modules become packages that answer as torch does, or a typed error says why not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import covfast
+from covfast import ShapeError, ValueRangeError, package
+
+torch = pytest.importorskip("torch")
+nn, F = torch.nn, torch.nn.functional
+
+
+class Plain(nn.Module):
+    """Every op of the list that a 2-D network may use, and values that are read late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(2, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU())
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8)
+        self.pool = nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.last = nn.Conv2d(12, 3, 1)
+        self.drop = nn.Dropout2d(0.5)
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, 8).reshape(1, 8, 1, 1))
+
+    def forward(self, x: Any) -> Any:
+        a = self.first(x)
+        b = F.leaky_relu(self.depthwise(a), 0.1, inplace=True)
+        c = self.norm(torch.relu(a) * self.scale - 0.25)
+        low = F.interpolate(self.pool(c), size=a.shape[2:], mode="bilinear", align_corners=True)
+        left, _ = (1 - torch.sigmoid(low) * b).chunk(2, 1)
+        y = self.last(self.drop(torch.cat([left, c], 1)))
+        y = F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return torch.softmax(y + x[:, 1:2], 1), y
+
+
+def with_statistics(module: Any) -> Any:
+    """The module with random BatchNorm statistics, so that folding is seen."""
+    generator = torch.Generator().manual_seed(0)
+    for part in module.modules():
+        if isinstance(part, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            part.running_mean.normal_(generator=generator)
+            part.running_var.uniform_(0.5, 2, generator=generator)
+            part.weight.data.uniform_(0.5, 2, generator=generator)
+            part.bias.data.normal_(generator=generator)
+    return module
+
+
+def assert_same(module: Any, path: Path, x: np.ndarray[Any, Any]) -> None:
+    """Both engines answer as the module does."""
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x))
+    expected = (expected[0] if isinstance(expected, tuple) else expected).numpy()
+    for engine in ("native", "torch"):
+        got = covfast.load(path, engine=engine, device="cpu")(x)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * max(1.0, float(np.ptp(expected))))
+
+
+def normal(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    torch.manual_seed(0)
+    module = with_statistics(Plain()).eval()
+    path = tmp_path_factory.mktemp("plain") / "plain.covfast"
+    return module, covfast.export(module, path, (1, 2, 48, 64), licence="Apache-2.0", labels={0: "a", 1: "b"})
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 48, 64), (3, 2, 33, 41), (2, 2, 9, 100)])
+def test_export_any_batch_and_size_equals_torch(plain: tuple[Any, Path], shape: tuple[int, ...]) -> None:
+    module, path = plain
+    assert_same(module, path, normal(*shape))
+
+
+def test_export_folds_batch_norm_after_a_convolution_only(plain: tuple[Any, Path]) -> None:
+    nodes = package.read_metadata(plain[1])["graph"]["nodes"]
+    assert [node["op"] for node in nodes].count("affine") == 2  # the norm behind a difference, the learned scale
+    assert nodes[0]["op"] == "conv"
+    assert "bias" in nodes[0]
+    assert "first.0.weight" in package.read_tensors(plain[1])
+
+
+def test_export_writes_what_it_is_told(plain: tuple[Any, Path]) -> None:
+    metadata = package.read_metadata(plain[1])
+    assert metadata["name"] == "plain"
+    assert metadata["licence"] == "Apache-2.0"
+    assert metadata["labels"] == {"0": "a", "1": "b"}
+    assert metadata["recipe"] is None
+    assert metadata["input"] == {"channels": 2, "rank": 2, "multiple": [1, 1], "size": None}
+
+
+class Up(nn.Module):
+    """A 3-D network whose size must be a multiple of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv3d(1, 4, 3, 2, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 4, 3, 2, 1))
+        self.out = nn.Conv3d(5, 2, 1)
+
+    def forward(self, x: Any) -> Any:
+        y = F.interpolate(self.down(x), scale_factor=4, mode="trilinear")
+        return self.out(torch.cat([x, y], 1))
+
+
+def test_export_3d_network_with_a_multiple_equals_torch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = with_statistics(Up()).eval()
+    path = covfast.export(module, tmp_path / "up.covfast", (1, 1, 8, 16, 24), multiple=4)
+    assert package.read_metadata(path)["input"]["multiple"] == [4, 4, 4]
+    assert_same(module, path, normal(2, 1, 12, 8, 20))
+    with pytest.raises(ShapeError, match="size: got 10, expected a multiple of 4"):
+        covfast.load(path)(normal(1, 1, 8, 8, 10))
+
+
+def test_export_keeps_the_training_mode(tmp_path: Path) -> None:
+    for training in (True, False):
+        module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)).train(training)
+        covfast.export(module, tmp_path / "m.covfast", (1, 1, 8, 8))
+        assert module.training == training
+        assert module[1].num_batches_tracked == 0
+
+
+class Inside(nn.Module):
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(2, 2, 1), inner)
+
+    def forward(self, x: Any) -> Any:
+        return self.block(x)
+
+
+class Nearest(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return F.interpolate(x, size=(7, 7), mode="bilinear")
+
+
+@pytest.mark.parametrize(
+    ("inner", "match"),
+    [
+        (nn.Hardswish(), r"the op hardswish in module 'block.1' \(hardswish\), expected one of add"),
+        (nn.InstanceNorm2d(2), "the op instance_norm in module 'block.1'"),
+        (nn.Upsample(scale_factor=2), "the op upsample_nearest2d in module 'block.1'"),
+        (Nearest(), "a resize to a size of its own in module 'block.1'"),
+        (nn.Softmax(dim=2), "a softmax over axis 2 in module 'block.1'"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "a BatchNorm without running statistics in module 'block.1'"),
+    ],
+)
+def test_export_unsupported_op_raises_naming_the_place(tmp_path: Path, inner: Any, match: str) -> None:
+    with pytest.raises(ValueRangeError, match=match):
+        covfast.export(Inside(inner), tmp_path / "m.covfast", (1, 2, 16, 16))
+    assert list(tmp_path.iterdir()) == []
+
+
+class Branching(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+def test_export_module_that_cannot_be_traced_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueRangeError, match=r"module: got .*, expected one that torch.export traces"):
+        covfast.export(Branching(), tmp_path / "m.covfast", (1, 2, 16, 16))
+
+
+def test_export_wrong_arguments_raise(tmp_path: Path) -> None:
+    module = nn.Conv2d(2, 2, 1)
+    with pytest.raises(ShapeError, match="input_shape: got"):
+        covfast.export(module, tmp_path / "m.covfast", (2, 16, 16))
+    with pytest.raises(ShapeError, match="multiple: got 5"):
+        covfast.export(module, tmp_path / "m.covfast", (1, 2, 16, 16), multiple=5)
+    with pytest.raises(ShapeError, match="multiple: got"):
+        covfast.export(module, tmp_path / "m.covfast", (1, 2, 16, 16), multiple=[4])
+
+
+ORDERS = [
+    "import covfast; f = covfast.export; from covfast.export import export",
+    "from covfast.export import export; import covfast; f = covfast.export",
+    "import covfast.export; f = covfast.export; from covfast.export import export",
+    "import covfast; covfast.export; import covfast.export; f = covfast.export; from covfast.export import export",
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_export_is_a_function_in_any_order_of_imports(order: str) -> None:
+    call = "try: {}(None, 'm.covfast', (1,))\nexcept covfast.ShapeError: pass"
+    code = "\n".join([order, call.format("f"), call.format("export")])
+    subprocess.run([sys.executable, "-c", code], check=True)
