@@ -7,8 +7,7 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int64_t kTapsPerBlock = 1 << 17;
-constexpr int64_t kOnes = 8;  // kernel rows longer than this are summed in pieces
-constexpr float kOne[kOnes] = {1, 1, 1, 1, 1, 1, 1, 1};
+constexpr float kOnes[kTaps] = {1, 1, 1, 1, 1, 1, 1, 1};
 
 // Number of x that the window at output o of one axis averages over.
 int64_t count_at(const AvgPool3dParams& p, int axis, int64_t o) {
@@ -17,20 +16,15 @@ int64_t count_at(const AvgPool3dParams& p, int axis, int64_t o) {
     return least(end, p.in_size[axis]) - most(begin, 0);
 }
 
-void sum_window(float (*sum)[kTile], const AvgPool3dParams& p, const float* x, int64_t od, int64_t oh, int64_t column,
-                int64_t n) {
+void sum_window(float (*sum)[kTile], const AvgPool3dParams& p, const float* x, int64_t od, int64_t oh,
+                const RowTaps& taps) {
     for (int64_t kd = 0; kd < p.kernel[0]; ++kd) {
         const int64_t d = od * p.stride[0] - p.padding[0] + kd;
         if (d < 0 || d >= p.in_size[0]) continue;
         for (int64_t kh = 0; kh < p.kernel[1]; ++kh) {
             const int64_t h = oh * p.stride[1] - p.padding[1] + kh;
             if (h < 0 || h >= p.in_size[1]) continue;
-            const float* row = x + (d * p.in_size[1] + h) * p.in_size[2];
-            for (int64_t k = 0; k < p.kernel[2]; k += kOnes) {
-                const RowTaps taps = {p.in_size[2], p.out_size[2], p.stride[2], 1, p.padding[2] - k,
-                                      least(kOnes, p.kernel[2] - k)};
-                add_row<1>(sum, row, taps, kOne, 0, column, n);
-            }
+            add_row<1>(sum, x + (d * p.in_size[1] + h) * p.in_size[2], taps, kOnes, 0);
         }
     }
 }
@@ -45,7 +39,10 @@ void avg_pool3d_range(const void* params, int64_t begin, int64_t end) {
         const int64_t n = least(kTile, p.out_size[2] - column);
         alignas(64) float sum[1][kTile];
         for (int64_t w = 0; w < n; ++w) sum[0][w] = 0.0f;
-        sum_window(sum, p, p.x + plane * p.in_size[0] * p.in_size[1] * p.in_size[2], od, oh, column, n);
+        const float* x = p.x + plane * p.in_size[0] * p.in_size[1] * p.in_size[2];
+        for (int64_t kw = 0; kw < p.kernel[2]; kw += kTaps)
+            sum_window(sum, p, x, od, oh,
+                       row_taps(p.in_size[2], p.out_size[2], p.stride[2], 1, p.padding[2], kw, p.kernel[2], column, n));
         const int64_t rows = count_at(p, 0, od) * count_at(p, 1, oh);
         float* y = p.y + row * p.out_size[2] + column;
         for (int64_t w = 0; w < n; ++w) y[w] = sum[0][w] / static_cast<float>(rows * count_at(p, 2, column + w));

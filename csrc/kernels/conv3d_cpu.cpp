@@ -46,9 +46,8 @@ void sum_channels(float (*sum)[kTile], const Plan& plan, const float* x, const f
 // x: the group's channels.
 template <int kOut>
 void sum_window(float (*sum)[kTile], const Plan& plan, const Item& item, const float* x, const float* weight,
-                int64_t n) {
+                const RowTaps& row, int64_t kw) {
     const Conv3dParams& p = plan.p;
-    const RowTaps row = {p.in_size[2], p.out_size[2], p.stride[2], p.dilation[2], p.padding[2], p.kernel[2]};
     const int64_t weight_step = plan.in_per_group * plan.taps;
     for (int64_t c = 0; c < plan.in_per_group; ++c)
         for (int64_t kd = 0; kd < p.kernel[0]; ++kd) {
@@ -58,8 +57,8 @@ void sum_window(float (*sum)[kTile], const Plan& plan, const Item& item, const f
                 const int64_t h = item.h * p.stride[1] - p.padding[1] + kh * p.dilation[1];
                 if (h < 0 || h >= p.in_size[1]) continue;
                 const float* at = x + c * plan.in_plane + (d * p.in_size[1] + h) * p.in_size[2];
-                const float* w = weight + c * plan.taps + (kd * p.kernel[1] + kh) * p.kernel[2];
-                add_row<kOut>(sum, at, row, w, weight_step, item.column, n);
+                const float* w = weight + c * plan.taps + (kd * p.kernel[1] + kh) * p.kernel[2] + kw;
+                add_row<kOut>(sum, at, row, w, weight_step);
             }
         }
 }
@@ -77,8 +76,11 @@ void run_channels(const Plan& plan, const Item& item, int64_t channel) {
     }
     if (plan.is_pointwise) {
         sum_channels<kOut>(sum, plan, x + item.column, weight, n);
-    } else {
-        sum_window<kOut>(sum, plan, item, x, weight, n);
+    }
+    for (int64_t kw = 0; !plan.is_pointwise && kw < p.kernel[2]; kw += kTaps) {
+        const RowTaps row = row_taps(p.in_size[2], p.out_size[2], p.stride[2], p.dilation[2], p.padding[2], kw, p.kernel[2],
+                                     item.column, n);
+        sum_window<kOut>(sum, plan, item, x, weight, row, kw);
     }
     const int64_t at = (item.d * p.out_size[1] + item.h) * p.out_size[2] + item.column;
     for (int j = 0; j < kOut; ++j) {

@@ -63,31 +63,42 @@ inline void add_taps(float (*sum)[kTile], const float* x, int64_t stride, int64_
     }
 }
 
-// The taps of one kernel row along W.
+constexpr int64_t kTaps = 8;  // of one piece of a kernel row
+
+// A piece of a kernel row on a tile of columns: where each tap, and where all of them, lie inside the input row. The same
+// for every row, so it is worked out once.
 struct RowTaps {
-    int64_t n_in, n_out, stride, dilation, padding, taps;
+    int64_t first, stride, dilation, padding, taps;
+    Span all;
+    Span tap[kTaps];
 };
 
-// Columns [first, first + n) of one tap row. `row` is the input row, `weight` its first tap.
+// Taps of a kernel row from `begin` on, at most kTaps, on the columns [first, first + n).
+inline RowTaps row_taps(int64_t n_in, int64_t n_out, int64_t stride, int64_t dilation, int64_t padding, int64_t begin,
+                        int64_t taps, int64_t first, int64_t n) {
+    RowTaps r = {first, stride, dilation, padding - begin * dilation, least(kTaps, taps - begin), {0, n}, {}};
+    for (int64_t k = 0; k < r.taps; ++k) {
+        const Span span = inside(n_out, n_in, stride, k * dilation - r.padding);
+        r.tap[k] = {most(0, span.begin - first), least(n, span.end - first)};
+        r.all = {most(r.all.begin, r.tap[k].begin), least(r.all.end, r.tap[k].end)};
+    }
+    if (r.all.end <= r.all.begin || (r.taps != 3 && r.taps != 5)) r.all = {n, n};
+    return r;
+}
+
+// `row` is the input row, `weight` the piece's first tap.
 template <int kOut>
-inline void add_row(float (*sum)[kTile], const float* row, const RowTaps& r, const float* weight, int64_t weight_step,
-                    int64_t first, int64_t n) {
-    Span all = {0, n};
+inline void add_row(float (*sum)[kTile], const float* row, const RowTaps& r, const float* weight, int64_t weight_step) {
+    const float* origin = row + r.first * r.stride - r.padding;  // not read where it lies outside the row
     for (int64_t k = 0; k < r.taps; ++k) {
-        const Span tap = inside(r.n_out, r.n_in, r.stride, k * r.dilation - r.padding);
-        all = {most(all.begin, tap.begin - first), least(all.end, tap.end - first)};
-    }
-    if (all.end <= all.begin || (r.taps != 3 && r.taps != 5)) all = {n, n};
-    const float* origin = row + first * r.stride - r.padding;  // not read where it lies outside the row
-    for (int64_t k = 0; k < r.taps; ++k) {
-        const Span tap = inside(r.n_out, r.n_in, r.stride, k * r.dilation - r.padding);
-        const Span tile = {most(0, tap.begin - first), least(n, tap.end - first)};
         const float* x = origin + k * r.dilation;
-        add_taps<kOut, 1>(sum, x, r.stride, 0, weight + k, weight_step, {tile.begin, least(tile.end, all.begin)});
-        add_taps<kOut, 1>(sum, x, r.stride, 0, weight + k, weight_step, {most(tile.begin, all.end), tile.end});
+        const Span left = {r.tap[k].begin, least(r.tap[k].end, r.all.begin)};
+        const Span right = {most(r.tap[k].begin, r.all.end), r.tap[k].end};
+        if (left.begin < left.end) add_taps<kOut, 1>(sum, x, r.stride, 0, weight + k, weight_step, left);
+        if (right.begin < right.end) add_taps<kOut, 1>(sum, x, r.stride, 0, weight + k, weight_step, right);
     }
-    if (r.taps == 3) add_taps<kOut, 3>(sum, origin, r.stride, r.dilation, weight, weight_step, all);
-    if (r.taps == 5) add_taps<kOut, 5>(sum, origin, r.stride, r.dilation, weight, weight_step, all);
+    if (r.taps == 3) add_taps<kOut, 3>(sum, origin, r.stride, r.dilation, weight, weight_step, r.all);
+    if (r.taps == 5) add_taps<kOut, 5>(sum, origin, r.stride, r.dilation, weight, weight_step, r.all);
 }
 
 }  // namespace
