@@ -70,8 +70,8 @@ def resample(
 ) -> npt.NDArray[np.float32]:
     """`x` resampled linearly to `size`, one axis after the other, with half-sample centres.
 
-    Output o of an axis lies at ``(o + 0.5) * n_in / n_out - 0.5``; edges continue outside. With `antialias`, a reduction
-    averages over the output's spacing (a triangle as wide as the scale), as Pillow's BILINEAR does.
+    Output o of an axis lies at ``(o + 0.5) * n_in / n_out - 0.5``; edges continue outside. With `antialias`, a
+    reduction averages over the output's spacing (a triangle as wide as the scale), as Pillow's BILINEAR does.
 
     Args:
         x: float32, (D, H, W) or (H, W).

@@ -1,4 +1,4 @@
-"""`covfast segment IN -o OUT`: lungs and infection of one scan, or of every image of a folder."""
+"""`covfast segment IN -o OUT`: lungs and infection of one scan, or of every case of a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from covfast.cli import options
 from covfast.cli.progress import progress
-from covfast.errors import CovfastError, FormatError, NoLungsError, OutputError, describe, file_name
+from covfast.errors import CovfastError, NoLungsError, OutputError, describe, file_name
 from covfast.pipeline import Progress, Result, Segmenter, as_volume
 from covfast.volume import Volume
 
@@ -24,7 +24,7 @@ SOME_FAILED = 8
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = options.add_command(commands, "segment", run, "Segment lungs and infection of a chest CT.")
-    parser.add_argument("input", metavar="IN", help="DICOM folder, NIfTI, NRRD or MHA file, or a folder of such files")
+    parser.add_argument("input", metavar="IN", help="DICOM folder, NIfTI, NRRD or MHA file, or a folder of cases")
     options.add_output(parser, "folder for the results; or FILE.nii.gz for the labels alone")
     options.add_model(parser)
     options.add_input(parser)
@@ -32,8 +32,10 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segments one case, or a folder of images one after the other."""
-    batch = images_of(Path(args.input))
+    """Segments one case, or the cases of a folder one after the other."""
+    from covfast.io import cases
+
+    batch = cases(args.input)
     if batch and _is_file_name(args.output):
         raise OutputError(describe("-o", file_name(args.output), "a folder for a batch of cases"))
     segmenter = Segmenter(**options.segmenter_arguments(args))
@@ -56,26 +58,6 @@ def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Name
     if failed:
         log.error("%d of %d cases failed", failed, len(batch))
     return SOME_FAILED if failed else 0
-
-
-def images_of(path: Path) -> dict[str, Path]:
-    """Case name -> file, where `path` is a folder of single-file images; empty where it is one case.
-
-    Raises: FormatError if the folder mixes images with other files, which may be DICOM.
-    """
-    from covfast.io import image_suffix
-
-    if not path.is_dir():
-        return {}
-    files = sorted(item for item in path.iterdir() if not item.name.startswith("."))
-    images = {item.name[: -len(image_suffix(item))]: item for item in files if item.is_file() and image_suffix(item)}
-    if images and len(images) != len(files):
-        raise FormatError(
-            describe(
-                "input", f"{len(images)} images among {len(files)} entries", "a folder of images, or one DICOM case"
-            )
-        )
-    return images
 
 
 def segment_case(

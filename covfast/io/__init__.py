@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
+from covfast.io.cases import cases
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
 from covfast.io.images import image_suffix, read_image, read_label_image, refuse_picture
@@ -23,6 +24,7 @@ StrPath = str | os.PathLike[str]
 __all__ = [
     "Inspection",
     "SeriesReport",
+    "cases",
     "from_array",
     "from_image",
     "image_suffix",

@@ -172,6 +172,16 @@ def read_headers(files: Sequence[Path]) -> list[Slice]:
     return slices
 
 
+def first_study(folder: Path) -> str:
+    """StudyInstanceUID of the first DICOM image under a folder, in the order of names; "" where there is none."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for path in (Path(parent, name) for name in sorted(names)):
+            if is_dicom(path) and (slices := read_headers([path])):
+                return slices[0].header.study_uid
+    return ""
+
+
 @contextlib.contextmanager
 def _no_value_warnings() -> Iterator[None]:
     """pydicom without its validation of values: its warnings quote them, and values that matter are checked here."""
