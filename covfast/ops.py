@@ -160,10 +160,10 @@ def conv3d(
     Raises: ShapeError, ValueRangeError, DeviceError; BackendUnavailable if the device has no such op.
     """
     array, ndim = _spatial(x), np.ndim(x)
-    shape = {"stride": stride, "padding": padding, "dilation": dilation}
-    window = [_axes(value, ndim, 0 if name == "padding" else 1, name) for name, value in shape.items()]
+    step, edge = _axes(stride, ndim, 1, "stride"), _axes(padding, ndim, 0, "padding")
+    spread = _axes(dilation, ndim, 1, "dilation")
     offset = None if bias is None else np.ascontiguousarray(bias, dtype=np.float32)
-    y = _core.conv3d(array, _spatial(weight, "weight"), offset, *window, groups, device, threads or 0)
+    y = _core.conv3d(array, _spatial(weight, "weight"), offset, step, edge, spread, groups, device, threads or 0)
     return _like(y, ndim)
 
 
