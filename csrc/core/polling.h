@@ -1,5 +1,6 @@
 // Lets a long op be watched and stopped without its kernel knowing: while a PollScope lives on a thread, the parallel
-// loops of that thread stop between slices of some 20 ms to poll. The blocks are those of parallel_for, so the bits too.
+// loops of that thread stop between slices of some 20 ms to poll. The blocks are those of parallel_for, so the bits
+// too.
 #pragma once
 #include <cstdint>
 

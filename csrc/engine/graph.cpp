@@ -16,8 +16,8 @@ using ValueIds = std::map<std::string, int>;
 std::vector<int> read_inputs(const Json& json, const ValueIds& values, const OpRow& op) {
     std::vector<int> inputs;
     const std::vector<Json>& names = json.array("inputs");
-    COVFAST_REQUIRE(names.size() >= op.min_inputs && names.size() <= op.max_inputs, FORMAT, "inputs: got ", names.size(),
-                    ", expected ", op.min_inputs, " to ", op.max_inputs);
+    COVFAST_REQUIRE(names.size() >= op.min_inputs && names.size() <= op.max_inputs, FORMAT, "inputs: got ",
+                    names.size(), ", expected ", op.min_inputs, " to ", op.max_inputs);
     for (const Json& name : names) {
         const auto value = values.find(name.as_text("inputs"));
         COVFAST_REQUIRE(value != values.end(), FORMAT, "inputs: got '", name.as_text("inputs"),
@@ -54,13 +54,14 @@ Graph Graph::parse(const Json& json, const Package& package) {
     ValueIds values = {{inputs[0].text("name"), 0}};
 
     const std::vector<Json>& nodes = json.array("nodes");
-    COVFAST_REQUIRE(!nodes.empty() && nodes.size() <= kNodeLimit, FORMAT, "nodes: got ", nodes.size(), ", expected 1 to ",
-                    kNodeLimit);
+    COVFAST_REQUIRE(!nodes.empty() && nodes.size() <= kNodeLimit, FORMAT, "nodes: got ", nodes.size(),
+                    ", expected 1 to ", kNodeLimit);
     for (size_t i = 0; i < nodes.size(); ++i) {
         try {
             graph.nodes.push_back(read_node(nodes[i], graph, values, package));
             const bool is_new = values.emplace(graph.nodes.back().output, static_cast<int>(i) + 1).second;
-            COVFAST_REQUIRE(is_new, FORMAT, "output: got '", graph.nodes.back().output, "', expected a name not yet used");
+            COVFAST_REQUIRE(is_new, FORMAT, "output: got '", graph.nodes.back().output,
+                            "', expected a name not yet used");
         } catch (const Error& error) {
             fail(error.code(), "graph node ", i, ": ", error.what());
         }

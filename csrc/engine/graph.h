@@ -39,7 +39,7 @@ struct Node {
     Axes kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, padding{0, 0, 0};
     int64_t groups = 1, first = 0;
     bool ceil_mode = false, count_include_pad = true, align_corners = false;
-    std::array<double, 3> factor{};  // of a resize; 0: the size of the second input
+    std::array<double, 3> factor{};          // of a resize; 0: the size of the second input
     const float *a = nullptr, *b = nullptr;  // weight and bias, or scale (slope) and shift per channel
     float a_value = 0, b_value = 0;          // where they are one number
 };
@@ -64,12 +64,12 @@ struct Operands {
 
 struct OpRow {
     const char* name;
-    const char* kernel;  // the op of the backend table that it needs
+    const char* kernel;                          // the op of the backend table that it needs
     size_t min_inputs, max_inputs, read_inputs;  // of the inputs beyond read_inputs only the size is used
-    bool runs_in_place;  // the output may take the memory of an input of the same shape
-    void (*parse)(Node&, const NodeSource&);                    // fills the parameters and out_channels
+    bool runs_in_place;                          // the output may take the memory of an input of the same shape
+    void (*parse)(Node&, const NodeSource&);     // fills the parameters and out_channels
     Axes (*out_size)(const Node&, const std::vector<Shape>& in);  // throws SHAPE where the sizes do not fit
-    void (*prepare)(const Node&, Operands&);                    // tables of one size; null: none
+    void (*prepare)(const Node&, Operands&);                      // tables of one size; null: none
     void (*run)(const Node&, const Operands&, const Context&);
 };
 
@@ -82,7 +82,8 @@ struct Graph {
     std::vector<Node> nodes;
     int output = 0;  // value
 
-    // Throws FORMAT naming the node: unknown op or value, a value defined twice, a missing tensor, channels that differ.
+    // Throws FORMAT naming the node: unknown op or value, a value defined twice, a missing tensor, channels that
+    // differ.
     static Graph parse(const Json& json, const Package& package);
 };
 

@@ -210,7 +210,8 @@ private:
         const auto whole = std::from_chars(first, last, value.whole_);
         value.is_whole_ = whole.ec == std::errc() && whole.ptr == last;
         const auto number = std::from_chars(first, last, value.number_);
-        if (number.ec != std::errc() || number.ptr != last || !std::isfinite(value.number_)) fail_here("a finite number");
+        if (number.ec != std::errc() || number.ptr != last || !std::isfinite(value.number_))
+            fail_here("a finite number");
         if (last[-1] == '.') fail_here("a digit after the point");
         at_ = end;
     }

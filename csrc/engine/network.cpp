@@ -17,8 +17,9 @@ int64_t floats_of(const Shape& shape, int64_t batch) {
     int64_t count = batch;
     for (const int64_t factor : {shape.channels, shape.size[0], shape.size[1], shape.size[2]}) {
         const bool overflows = __builtin_mul_overflow(count, factor, &count);
-        COVFAST_REQUIRE(!overflows && count <= kValueLimit, MEMORY_LIMIT, "size: got a value of ", shape.channels, " x ",
-                        shape.size[0], " x ", shape.size[1], " x ", shape.size[2], ", expected one that memory can hold");
+        COVFAST_REQUIRE(!overflows && count <= kValueLimit, MEMORY_LIMIT, "size: got a value of ", shape.channels,
+                        " x ", shape.size[0], " x ", shape.size[1], " x ", shape.size[2],
+                        ", expected one that memory can hold");
     }
     return count;
 }
@@ -77,8 +78,10 @@ void Network::require_size(const Axes& size) const {
     COVFAST_REQUIRE(graph_.rank == 3 || size[0] == 1, SHAPE, "size: got ", size[0],
                     " along D, expected 1 for a 2-D network");
     for (int a = 0; a < 3; ++a) {
-        COVFAST_REQUIRE(size[a] >= 1 && size[a] <= kSizeLimit, SHAPE, "size: got ", size[a], ", expected 1 to ", kSizeLimit);
-        COVFAST_REQUIRE(size[a] % multiple_[a] == 0, SHAPE, "size: got ", size[a], ", expected a multiple of ", multiple_[a]);
+        COVFAST_REQUIRE(size[a] >= 1 && size[a] <= kSizeLimit, SHAPE, "size: got ", size[a], ", expected 1 to ",
+                        kSizeLimit);
+        COVFAST_REQUIRE(size[a] % multiple_[a] == 0, SHAPE, "size: got ", size[a], ", expected a multiple of ",
+                        multiple_[a]);
         COVFAST_REQUIRE(fixed_size_[a] == 0 || size[a] == fixed_size_[a], SHAPE, "size: got ", size[a], ", expected ",
                         fixed_size_[a]);
     }
@@ -106,8 +109,8 @@ void Session::infer_shapes(const Axes& size) {
         const Shape out{node.out_channels, node.op->out_size(node, in)};
         for (const int64_t n : out.size)
             COVFAST_REQUIRE(n >= 1, SHAPE, "size: got (", size[0], ", ", size[1], ", ", size[2],
-                            "), expected a larger one; nothing is left after the op '", node.op->name, "' at '", node.output,
-                            "'");
+                            "), expected a larger one; nothing is left after the op '", node.op->name, "' at '",
+                            node.output, "'");
         floats_of(out, max_batch_);
         shapes_.push_back(out);
     }

@@ -45,14 +45,16 @@ private:
 class Session {
 public:
     // Throws SHAPE if the size does not fit, UNAVAILABLE if the backend lacks an op, MEMORY_LIMIT.
-    Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size, int64_t max_batch);
+    Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size,
+            int64_t max_batch);
 
     Shape in_shape() const { return shapes_.front(); }
     Shape out_shape() const { return shapes_[network_->graph().output]; }
     size_t workspace_bytes() const { return workspace_values_ * sizeof(float); }
 
-    // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping, 0 <= n <= max_batch. The same
-    // bits for any number of threads. Polls `progress` between nodes and within long ones. Throws SHAPE, CANCELLED.
+    // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping, 0 <= n <= max_batch. The
+    // same bits for any number of threads. Polls `progress` between nodes and within long ones. Throws SHAPE,
+    // CANCELLED.
     void run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress);
 
 private:

@@ -55,7 +55,8 @@ void parse_conv(Node& node, const NodeSource& source) {
                     " groups, expected those of an input with ", source.channels[0]);
     std::copy(weight.shape.begin() + 2, weight.shape.end(), node.kernel.end() - source.rank);
     for (const int64_t k : node.kernel)
-        COVFAST_REQUIRE(k >= 1 && k <= kWindowLimit, FORMAT, "weight: got a kernel of ", k, ", expected 1 to ", kWindowLimit);
+        COVFAST_REQUIRE(k >= 1 && k <= kWindowLimit, FORMAT, "weight: got a kernel of ", k, ", expected 1 to ",
+                        kWindowLimit);
     node.a = weight.data;
     if (source.json.find("bias") != nullptr) node.b = read_per_channel(source, "bias", node.out_channels);
     node.stride = read_axes(source, "stride", 1, 1);
@@ -170,7 +171,8 @@ void parse_affine(Node& node, const NodeSource& source) {
 
 template <ActivationKind kKind>
 void run_activation(const Node& node, const Operands& o, const Context& context) {
-    activation({o.x[0], node.a, node.b, o.y, o.n, o.out.channels, o.out.plane(), node.a_value, node.b_value, kKind}, context);
+    activation({o.x[0], node.a, node.b, o.y, o.n, o.out.channels, o.out.plane(), node.a_value, node.b_value, kKind},
+               context);
 }
 
 void run_softmax(const Node&, const Operands& o, const Context& context) {
@@ -189,14 +191,14 @@ void parse_binary(Node& node, const NodeSource& source) {
         return;
     }
     for (const int64_t channels : source.channels)
-        COVFAST_REQUIRE(channels == 1 || channels == node.out_channels, FORMAT, "inputs: got ", source.channels[0], " and ",
-                        source.channels[1], " channels, expected the same or 1");
+        COVFAST_REQUIRE(channels == 1 || channels == node.out_channels, FORMAT, "inputs: got ", source.channels[0],
+                        " and ", source.channels[1], " channels, expected the same or 1");
 }
 
 Axes size_of_binary(const Node&, const std::vector<Shape>& in) {
     for (const Shape& shape : in)
-        COVFAST_REQUIRE(shape.size == in[0].size, SHAPE, "inputs: got sizes (", in[0].size[0], ", ", in[0].size[1], ", ",
-                        in[0].size[2], ") and (", shape.size[0], ", ", shape.size[1], ", ", shape.size[2],
+        COVFAST_REQUIRE(shape.size == in[0].size, SHAPE, "inputs: got sizes (", in[0].size[0], ", ", in[0].size[1],
+                        ", ", in[0].size[2], ") and (", shape.size[0], ", ", shape.size[1], ", ", shape.size[2],
                         "), expected the same; the network's input may have to be a multiple of its stride");
     return in[0].size;
 }
@@ -204,7 +206,8 @@ Axes size_of_binary(const Node&, const std::vector<Shape>& in) {
 template <BinaryKind kKind>
 void run_binary(const Node& node, const Operands& o, const Context& context) {
     if (o.x.size() == 1) return run_activation<ActivationKind::kAffine>(node, o, context);
-    binary({o.x[0], o.x[1], o.y, o.n, o.out.channels, o.out.plane(), o.in[0].channels, o.in[1].channels, kKind}, context);
+    binary({o.x[0], o.x[1], o.y, o.n, o.out.channels, o.out.plane(), o.in[0].channels, o.in[1].channels, kKind},
+           context);
 }
 
 // ---- concat, slice ----
@@ -215,7 +218,8 @@ void parse_concat(Node& node, const NodeSource& source) {
 void run_concat(const Node&, const Operands& o, const Context& context) {
     int64_t at = 0;
     for (size_t i = 0; i < o.x.size(); at += o.in[i].channels, ++i)
-        copy_channels({o.x[i], o.y, o.n, o.out.plane(), o.in[i].channels, o.in[i].channels, 0, o.out.channels, at}, context);
+        copy_channels({o.x[i], o.y, o.n, o.out.plane(), o.in[i].channels, o.in[i].channels, 0, o.out.channels, at},
+                      context);
 }
 
 void parse_slice(Node& node, const NodeSource& source) {
@@ -224,7 +228,8 @@ void parse_slice(Node& node, const NodeSource& source) {
 }
 
 void run_slice(const Node& node, const Operands& o, const Context& context) {
-    copy_channels({o.x[0], o.y, o.n, o.out.plane(), o.out.channels, o.in[0].channels, node.first, o.out.channels, 0}, context);
+    copy_channels({o.x[0], o.y, o.n, o.out.plane(), o.out.channels, o.in[0].channels, node.first, o.out.channels, 0},
+                  context);
 }
 
 using Act = ActivationKind;

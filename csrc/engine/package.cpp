@@ -25,9 +25,20 @@ struct Dtype {
     const char* name;
     uint64_t bytes;
 };
-constexpr std::array<Dtype, 14> kDtypes = {{{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4},
-                                            {"I16", 2}, {"I8", 1}, {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1},
-                                            {"BOOL", 1}, {"F8_E4M3", 1}}};
+constexpr std::array<Dtype, 14> kDtypes = {{{"F32", 4},
+                                            {"F16", 2},
+                                            {"BF16", 2},
+                                            {"F64", 8},
+                                            {"I64", 8},
+                                            {"I32", 4},
+                                            {"I16", 2},
+                                            {"I8", 1},
+                                            {"U64", 8},
+                                            {"U32", 4},
+                                            {"U16", 2},
+                                            {"U8", 1},
+                                            {"BOOL", 1},
+                                            {"F8_E4M3", 1}}};
 
 std::string last_part(const std::string& path) {
     const size_t slash = path.find_last_of('/');
@@ -66,7 +77,7 @@ Package::~Package() {
 void Package::map(const std::string& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not block
     COVFAST_REQUIRE(descriptor >= 0, FORMAT, "path: got '", std::strerror(errno), "', expected a model package");
-    struct stat status {};
+    struct stat status{};
     const bool is_file = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     void* memory = MAP_FAILED;
     if (is_file && status.st_size > 0) {
@@ -83,8 +94,9 @@ void Package::map(const std::string& path) {
 void Package::read_header() {
     uint64_t length = 0;
     for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<uint64_t>(file_[i]);
-    COVFAST_REQUIRE(length >= 2 && length <= kHeaderLimit && length <= file_bytes_ - 8, FORMAT, "header: got a length of ",
-                    length, " in a file of ", file_bytes_, " bytes, expected at most ", kHeaderLimit, " and the file");
+    COVFAST_REQUIRE(length >= 2 && length <= kHeaderLimit && length <= file_bytes_ - 8, FORMAT,
+                    "header: got a length of ", length, " in a file of ", file_bytes_, " bytes, expected at most ",
+                    kHeaderLimit, " and the file");
     COVFAST_REQUIRE((length + 8) % 64 == 0, FORMAT, "header: got a length of ", length,
                     ", expected the data to begin at a multiple of 64 bytes");
     data_ = file_ + 8 + length;
@@ -120,7 +132,8 @@ void Package::require_no_holes() const {
                         ", without overlap or hole");
         at = end;
     }
-    COVFAST_REQUIRE(at == data_bytes_, FORMAT, "data: got ", data_bytes_, " bytes, expected ", at, ", those of its tensors");
+    COVFAST_REQUIRE(at == data_bytes_, FORMAT, "data: got ", data_bytes_, " bytes, expected ", at,
+                    ", those of its tensors");
 }
 
 void Package::read_metadata(const Json& texts) {
@@ -136,8 +149,7 @@ TensorView Package::tensor(const std::string& name) const {
     const auto found = entries_.find(name);
     COVFAST_REQUIRE(found != entries_.end(), FORMAT, "tensor: got no '", name, "', expected one of that name");
     const Entry& entry = found->second;
-    COVFAST_REQUIRE(entry.dtype == "F32", FORMAT, "tensor '", name, "': got dtype ", entry.dtype,
-                    ", expected F32");
+    COVFAST_REQUIRE(entry.dtype == "F32", FORMAT, "tensor '", name, "': got dtype ", entry.dtype, ", expected F32");
     COVFAST_REQUIRE(entry.begin % 64 == 0, FORMAT, "tensor '", name, "': got byte ", entry.begin,
                     ", expected a multiple of 64");
     return {reinterpret_cast<const float*>(data_ + entry.begin), entry.shape};

@@ -5,8 +5,8 @@
 //               {"format": "covfast", "covfast": "<one JSON text>"}; spaces to the next multiple of 64 bytes
 //   data        the tensors, each at a multiple of 64 bytes, without holes: fillers are named "__pad__.N"
 //
-// covfast/package.py writes it, documents its metadata and holds the checksum. While a package is open its file must not
-// be cut short: a mapped page that is gone ends the process. Writers here replace files by atomic rename.
+// covfast/package.py writes it, documents its metadata and holds the checksum. While a package is open its file must
+// not be cut short: a mapped page that is gone ends the process. Writers here replace files by atomic rename.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +32,8 @@ struct TensorView {
 
 class Package {
 public:
-    // Throws FORMAT naming the last part of the path: not a file, cut short, sizes, offsets or metadata that do not fit.
+    // Throws FORMAT naming the last part of the path: not a file, cut short, sizes, offsets or metadata that do not
+    // fit.
     static std::shared_ptr<const Package> open(const std::string& path);
     ~Package();
     Package(const Package&) = delete;

@@ -15,8 +15,8 @@ struct AvgPool3dParams {
     const float* x;  // (planes, in_size)
     float* y;        // (planes, out_size)
     int64_t planes;
-    int64_t in_size[3], out_size[3];               // (D, H, W)
-    int64_t kernel[3], stride[3], padding[3];      // (D, H, W)
+    int64_t in_size[3], out_size[3];           // (D, H, W)
+    int64_t kernel[3], stride[3], padding[3];  // (D, H, W)
     bool ceil_mode, count_include_pad;
 };
 

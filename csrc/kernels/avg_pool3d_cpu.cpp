@@ -1,4 +1,5 @@
-// One item is a tile of kTile columns of one output row: a convolution with weights of 1, divided by each column's count.
+// One item is a tile of kTile columns of one output row: a convolution with weights of 1, divided by each column's
+// count.
 #include "kernels/avg_pool3d.h"
 #include "kernels/row_taps.h"
 #include "kernels/table.h"

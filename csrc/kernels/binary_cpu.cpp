@@ -1,7 +1,7 @@
 // Two streams in, one out: memory bound. One item is a piece of kPiece values of one channel.
+#include "cpu/isa.h"
 #include "kernels/binary.h"
 #include "kernels/table.h"
-#include "cpu/isa.h"
 
 namespace covfast::COVFAST_ISA {
 namespace {

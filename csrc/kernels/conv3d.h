@@ -18,8 +18,8 @@ struct Conv3dParams {
     const float* bias;    // (out_channels) or null
     float* y;             // (n, out_channels, out_size)
     int64_t n, in_channels, out_channels, groups;
-    int64_t in_size[3], out_size[3];                          // (D, H, W)
-    int64_t kernel[3], stride[3], dilation[3], padding[3];    // (D, H, W); padding on both sides
+    int64_t in_size[3], out_size[3];                        // (D, H, W)
+    int64_t kernel[3], stride[3], dilation[3], padding[3];  // (D, H, W); padding on both sides
 };
 
 // floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; below 1 where the kernel does not fit.

@@ -1,7 +1,7 @@
 // One item is a tile of kTile columns of one output row for up to 4 output channels of one group: 4 channels share each
 // read of x. Items run channels fastest, then columns, rows, planes, then groups: a dense convolution finds its input
-// rows in L2 for the next channels, a depthwise one streams down one plane. A 1x1x1 kernel without stride has no rows to
-// respect: the whole plane is one row and its taps are 4 input channels, one plane apart.
+// rows in L2 for the next channels, a depthwise one streams down one plane. A 1x1x1 kernel without stride has no rows
+// to respect: the whole plane is one row and its taps are 4 input channels, one plane apart.
 #include "kernels/conv3d.h"
 #include "kernels/row_taps.h"
 #include "kernels/table.h"
@@ -78,8 +78,8 @@ void run_channels(const Plan& plan, const Item& item, int64_t channel) {
         sum_channels<kOut>(sum, plan, x + item.column, weight, n);
     }
     for (int64_t kw = 0; !plan.is_pointwise && kw < p.kernel[2]; kw += kTaps) {
-        const RowTaps row = row_taps(p.in_size[2], p.out_size[2], p.stride[2], p.dilation[2], p.padding[2], kw, p.kernel[2],
-                                     item.column, n);
+        const RowTaps row = row_taps(p.in_size[2], p.out_size[2], p.stride[2], p.dilation[2], p.padding[2], kw,
+                                     p.kernel[2], item.column, n);
         sum_window<kOut>(sum, plan, item, x, weight, row, kw);
     }
     const int64_t at = (item.d * p.out_size[1] + item.h) * p.out_size[2] + item.column;
@@ -129,8 +129,8 @@ void conv3d(const Conv3dParams& params, const Exec& exec) {
     const Plan plan = plan_of(params);
     const Conv3dParams& p = plan.p;
     const int64_t items = p.n * p.groups * p.out_size[0] * p.out_size[1] * plan.tiles * plan.out_blocks;
-    const int64_t macs = least(kTile, p.out_size[2]) * least(kOutBlock, plan.out_per_group) * plan.in_per_group *
-                         plan.taps;
+    const int64_t macs =
+        least(kTile, p.out_size[2]) * least(kOutBlock, plan.out_per_group) * plan.in_per_group * plan.taps;
     exec.parallel_for(conv3d_range, &plan, items, most(1, kMacsPerBlock / macs), exec.threads);
 }
 

@@ -1,9 +1,9 @@
 // A copy: one item is one channel of one image.
 #include <cstring>
 
+#include "cpu/isa.h"
 #include "kernels/copy_channels.h"
 #include "kernels/table.h"
-#include "cpu/isa.h"
 
 namespace covfast::COVFAST_ISA {
 namespace {

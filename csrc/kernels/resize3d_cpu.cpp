@@ -1,8 +1,8 @@
 // One item is one output row: the 2 (D = 1) or 4 input rows around it are mixed column by column; the left and right
 // columns are gathered, which the compiler vectorises.
+#include "cpu/isa.h"
 #include "kernels/resize3d.h"
 #include "kernels/table.h"
-#include "cpu/isa.h"
 
 namespace covfast::COVFAST_ISA {
 namespace {

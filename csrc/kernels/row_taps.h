@@ -1,9 +1,9 @@
 // One output row of a convolution or a pooling: where a tap lies inside the input, and the sum of weighted taps over a
 // tile of columns. Shared by conv3d_cpu.cpp and avg_pool3d_cpu.cpp; compiled once per instruction set.
 //
-// A tile of kTile output columns of kOut channels accumulates on the stack, in L1. The columns where all taps lie inside
-// are done with the taps unrolled, so each accumulator is read and written once per K taps; the few columns at the
-// borders are done tap by tap over that tap's own range, so no input is padded or copied.
+// A tile of kTile output columns of kOut channels accumulates on the stack, in L1. The columns where all taps lie
+// inside are done with the taps unrolled, so each accumulator is read and written once per K taps; the few columns at
+// the borders are done tap by tap over that tap's own range, so no input is padded or copied.
 #pragma once
 #include <cstdint>
 
@@ -31,8 +31,8 @@ inline Span inside(int64_t n_out, int64_t n_in, int64_t stride, int64_t shift) {
 
 // sum[j][i] += sum over k of weight[j * weight_step + k] * x[i * stride + k * step], for i in [begin, end).
 template <int kOut, int K, int kStride>
-inline void add_taps(float (*sum)[kTile], const float* __restrict x, int64_t stride, int64_t step,
-                     const float* weight, int64_t weight_step, int64_t begin, int64_t end) {
+inline void add_taps(float (*sum)[kTile], const float* __restrict x, int64_t stride, int64_t step, const float* weight,
+                     int64_t weight_step, int64_t begin, int64_t end) {
     if (kStride != 0) stride = kStride;
     float w[kOut][K];
     for (int j = 0; j < kOut; ++j)
@@ -65,8 +65,8 @@ inline void add_taps(float (*sum)[kTile], const float* x, int64_t stride, int64_
 
 constexpr int64_t kTaps = 8;  // of one piece of a kernel row
 
-// A piece of a kernel row on a tile of columns: where each tap, and where all of them, lie inside the input row. The same
-// for every row, so it is worked out once.
+// A piece of a kernel row on a tile of columns: where each tap, and where all of them, lie inside the input row. The
+// same for every row, so it is worked out once.
 struct RowTaps {
     int64_t first, stride, dilation, padding, taps;
     Span all;

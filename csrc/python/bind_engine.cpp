@@ -38,8 +38,8 @@ std::unique_ptr<Session> open_session(NetworkHolder network, const std::string& 
 // x (n, C, D, H, W) of the session's size -> (n, C', D', H', W').
 FloatArray run_session(Session& session, const FloatArray& x, py::object progress, py::object cancel) {
     const Shape in = session.in_shape(), out = session.out_shape();
-    COVFAST_REQUIRE(x.ndim() == 5 && x.shape(1) == in.channels && x.shape(2) == in.size[0] && x.shape(3) == in.size[1] &&
-                        x.shape(4) == in.size[2],
+    COVFAST_REQUIRE(x.ndim() == 5 && x.shape(1) == in.channels && x.shape(2) == in.size[0] &&
+                        x.shape(3) == in.size[1] && x.shape(4) == in.size[2],
                     SHAPE, "x: got another shape, expected (N, ", in.channels, ", ", in.size[0], ", ", in.size[1], ", ",
                     in.size[2], ")");
     const int64_t n = x.shape(0);
@@ -62,18 +62,22 @@ void register_engine(py::module_& m) {
         .def_property_readonly("multiple", &Network::multiple)
         .def_property_readonly("fixed_size", &Network::fixed_size)
         .def_property_readonly("metadata_json", [](const Network& n) { return n.package().metadata().print(); })
-        .def("choose_backend",
-             [](const Network& n, const std::string& device) { return choose_backend(device, n.kernels()).name; },
-             py::arg("device"));
+        .def(
+            "choose_backend",
+            [](const Network& n, const std::string& device) { return choose_backend(device, n.kernels()).name; },
+            py::arg("device"));
     py::class_<Session>(m, "Session")
         .def(py::init(&open_session), py::arg("network"), py::arg("backend"), py::arg("threads"), py::arg("size"),
              py::arg("max_batch"))
         .def_property_readonly("workspace_bytes", &Session::workspace_bytes)
-        .def("run", run_session, py::arg("x").noconvert(), py::arg("progress") = py::none(), py::arg("cancel") = py::none());
+        .def("run", run_session, py::arg("x").noconvert(), py::arg("progress") = py::none(),
+             py::arg("cancel") = py::none());
     // The path as bytes: a file name need not be text.
-    m.def("open_network", [](const py::bytes& path) { return std::const_pointer_cast<Network>(open_network(path)); },
-          py::arg("path"));
-    m.def("reprint_json", [](const py::bytes& text) { return Json::parse(std::string(text)).print(); }, py::arg("text"));
+    m.def(
+        "open_network", [](const py::bytes& path) { return std::const_pointer_cast<Network>(open_network(path)); },
+        py::arg("path"));
+    m.def(
+        "reprint_json", [](const py::bytes& text) { return Json::parse(std::string(text)).print(); }, py::arg("text"));
 }
 
 }  // namespace covfast::python
