@@ -6,7 +6,7 @@
 //  5. Watershed on HU from the cores: walls part airways and bowel from lung.       lungs_find
 //  6. Left and right: cores side by side, or a cut from front to back.              lungs_sides
 //  7. Thin slivers of air near a lung join it; thin bronchi go back to it.          lungs_find
-//  8. Close: holes, a ball of 10 mm, islands, consolidations behind aerated lung.   lungs_close
+//  8. Close: holes, a ball of 10 mm, islands, consolidations at the chest wall.     lungs_close, lungs_ribs
 //  9. Code: a coarse voxel inside the lung is solid; one at its edge is shell.      here
 // 10. Paint: solid blocks whole, shell blocks where hu < -400.                      lungs_pass
 #include "kernels/lungs.h"

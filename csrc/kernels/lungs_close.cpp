@@ -221,7 +221,12 @@ void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& 
         parallel_for(grid.size[0], 1, grid.threads, [&](int64_t begin, int64_t end) {
             for (int64_t z = begin; z < end; ++z) add_consolidation(grid, hu, allowed, lung, me, z, add);
         });
-        for (int64_t i = 0; i < n; ++i) claims[i] |= lung[i] || (add[i] && !aerated[i]) ? me : 0;
+        for (int64_t i = 0; i < n; ++i)
+            if (add[i] && !aerated[i]) lung[i] = me;
+        add_to_ribs(grid, hu, allowed, me, lung);
+        fill_holes(grid, lung);
+        for (int64_t i = 0; i < n; ++i)
+            claims[i] |= lung[i] && (aerated[i] == me || (allowed[i] && !aerated[i])) ? me : 0;
     }
     // What both lungs claim, between them, is mediastinum.
     for (int64_t i = 0; i < n; ++i)

@@ -9,8 +9,8 @@
 namespace covfast::coarse {
 namespace {
 
-constexpr int kCoreEdge = -400;
-constexpr float kCore_mm = 6;          // deeper than a main bronchus is wide
+constexpr float kCore_mm = 6;  // deeper than a main bronchus is wide
+constexpr double kLeastAerated = 0.88;
 constexpr float kGasCore_mm = 3.6f;    // a narrow trachea, the oesophagus
 constexpr double kSlender_mm2 = 600;   // mean area of a slice through the eroded trachea or oesophagus
 constexpr double kLeastCore_ml = 10;   // of the largest lung, after the erosion: bubbles stay below, an apex above
@@ -139,8 +139,14 @@ Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) 
     progress.poll("lungs", 3, 8);
     const int64_t n = grid.voxels();
     Mask inner(n), deep(n), labels(n);
-    for (int64_t i = 0; i < n; ++i)
-        inner[i] = hu[i] < kEdge && !exterior.mask[i], deep[i] = inner[i] && hu[i] < kCoreEdge;
+    int64_t count = 0, aerated = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        inner[i] = hu[i] < kEdge && !exterior.mask[i];
+        count += inner[i], aerated += inner[i] && hu[i] < kAerated;
+    }
+    // The lower threshold parts lungs, bowel and airways better, but ground glass all over the lung lies above it.
+    const int edge = aerated > kLeastAerated * count ? kAerated : kEdge;
+    for (int64_t i = 0; i < n; ++i) deep[i] = inner[i] && hu[i] < edge;
     std::vector<float> squared;
     distance2(grid, deep.data(), kCore_mm, squared);
     for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kCore_mm * kCore_mm;

@@ -43,4 +43,7 @@ Mask split_sides(const Grid& grid, const int16_t* hu, const Mask& lung, const Co
 // ball's size, consolidations between aerated lung and the chest wall.
 void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& aerated, const Progress& progress);
 
+// Adds soft tissue between the back of one lung and the ribs to that lung's mask, where it is consolidated.
+void add_to_ribs(const Grid& grid, const int16_t* hu, const Mask& allowed, uint8_t me, Mask& lung);
+
 }  // namespace covfast::coarse

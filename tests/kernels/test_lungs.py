@@ -56,6 +56,26 @@ def test_lungs_consolidation_is_kept(at_pleura: bool, least: float) -> None:
     assert (found(consolidation_at_pleura=at_pleura)[infection] > 0).mean() > least
 
 
+def test_lungs_consolidated_back_is_found_by_the_ribs() -> None:
+    phantom = chest(lesions=False)
+    lung = phantom.lungs.labels > 0
+    rows = np.nonzero(lung.any((0, 2)))[0]
+    back = lung & (np.arange(SHAPE[1]) > rows[int(0.75 * len(rows))])[:, None]
+    back[:40] = back[60:] = False
+    hu = np.where(back, np.int16(40), phantom.volume.hu)
+    labels = ops.lungs(hu, phantom.volume.geometry.spacing_mm)
+    assert (labels[back] > 0).mean() > 0.45
+    assert side_dice(labels, phantom.lungs.labels) > 0.96
+
+
+@pytest.mark.parametrize(("shift", "least"), [(-110, 0.97), (200, 0.96), (320, 0.94)])
+def test_lungs_emphysema_and_ground_glass_are_lung(shift: int, least: float) -> None:
+    phantom = chest(lesions=False)
+    aerated = (phantom.lungs.labels > 0) & (phantom.volume.hu < -600)
+    hu = np.maximum(phantom.volume.hu + np.where(aerated, np.int16(shift), np.int16(0)), np.int16(-1024))
+    assert side_dice(ops.lungs(hu, phantom.volume.geometry.spacing_mm), phantom.lungs.labels) > least
+
+
 def test_lungs_touching_part_at_the_junction() -> None:
     truth, labels = chest().lungs.labels, found()
     crossed = ((labels == LEFT_LUNG) & (truth == RIGHT_LUNG)) | ((labels == RIGHT_LUNG) & (truth == LEFT_LUNG))
