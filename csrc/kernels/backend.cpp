@@ -34,12 +34,14 @@ std::string names() {
     return text;
 }
 
-// "cuda:1" -> "cuda". Only device 0 exists until several are told apart; the number is checked by the CUDA table.
+// "auto", "cpu" or "cuda". Only the first GPU is driven so far: another number is refused, not taken for 0.
 std::string kind_of(const std::string& device) {
     if (device == "auto" || device == "cpu" || device == "cuda") return device;
     const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() > 5 && device.size() < 9 &&
                           device.find_first_not_of("0123456789", 5) == std::string::npos;
     COVFAST_REQUIRE(numbered, DEVICE, "device: got '", device, "', expected 'auto', 'cpu', 'cuda' or 'cuda:N'");
+    COVFAST_REQUIRE(std::stoi(device.substr(5)) == 0, DEVICE, "device: got '", device,
+                    "', expected 'cuda' or 'cuda:0'; CUDA_VISIBLE_DEVICES chooses which GPU is the first");
     return "cuda";
 }
 

@@ -52,6 +52,12 @@ def test_choose_backend_unknown_device_raises(device: str, monkeypatch: pytest.M
         _core.choose_backend(device)
 
 
+def test_choose_backend_another_gpu_than_the_first_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVFAST_BACKEND", raising=False)
+    with pytest.raises(DeviceError, match="device: got 'cuda:1', expected 'cuda' or 'cuda:0'"):
+        _core.choose_backend("cuda:1")
+
+
 def test_choose_backend_absent_cuda_never_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVFAST_BACKEND", raising=False)
     if any(entry.device == "cuda" and entry.missing is None for entry in covfast.backends()):
