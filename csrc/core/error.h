@@ -42,7 +42,7 @@ template <class... Parts>
 }  // namespace covfast
 
 // The message parts are only put together when the condition is false.
-#define COVFAST_REQUIRE(condition, code, ...)                                \
-    do {                                                                     \
+#define COVFAST_REQUIRE(condition, code, ...)                                  \
+    do {                                                                       \
         if (!(condition)) ::covfast::fail(::covfast::Code::code, __VA_ARGS__); \
     } while (0)

@@ -1,5 +1,5 @@
-// The one type that crosses between the thread pool and the kernels: a plain function pointer, so that nothing templated
-// reaches the files compiled per instruction set.
+// The one type that crosses between the thread pool and the kernels: a plain function pointer, so that nothing
+// templated reaches the files compiled per instruction set.
 #pragma once
 #include <cstdint>
 

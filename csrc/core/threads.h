@@ -12,8 +12,8 @@ namespace covfast {
 int hardware_threads();
 
 // Calls fn(params, begin, end) for every block of [0, n); the calling thread takes part and returns when all are done.
-// threads <= 0 means hardware_threads(). Called from inside a block, it runs on that thread alone. An exception thrown by
-// a block stops the blocks not yet begun and is rethrown here. Safe after fork: the child starts a pool of its own.
+// threads <= 0 means hardware_threads(). Called from inside a block, it runs on that thread alone. An exception thrown
+// by a block stops the blocks not yet begun and is rethrown here. Safe after fork: the child starts a pool of its own.
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads);
 
 // The same for a callable body(begin, end); not for code compiled per instruction set.

@@ -34,7 +34,7 @@ void launch(const char* op, void (*kernel)(Params...), dim3 grid, dim3 block, si
     (void)op, (void)stream;
     shim::launch(grid, block, shared_bytes, [&] { kernel(args...); });
 #else
-    kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
+    kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)> > >(args...);
     check(cudaGetLastError(), op);
 #endif
 }

@@ -37,7 +37,8 @@ void parse_orient(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"to"});
     recipe.orientation = stage.text("to");
     std::string pairs;  // each letter's axis: every axis once
-    for (char letter : recipe.orientation) pairs += static_cast<char>('0' + std::string_view("SIPALR").find(letter) / 2);
+    for (char letter : recipe.orientation)
+        pairs += static_cast<char>('0' + std::string_view("SIPALR").find(letter) / 2);
     const bool valid = recipe.orientation.size() == 3 && pairs.find('0') != pairs.npos &&
                        pairs.find('1') != pairs.npos && pairs.find('2') != pairs.npos;
     COVFAST_REQUIRE(valid, FORMAT, "recipe stage 'orient', to: got '", recipe.orientation,
@@ -74,7 +75,8 @@ void parse_window(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"low_hu", "high_hu"});
     const double low = number_in(stage, "low_hu", -kLargestHu, kLargestHu);
     const double high = number_in(stage, "high_hu", -kLargestHu, kLargestHu);
-    COVFAST_REQUIRE(low < high, FORMAT, "recipe stage 'window': got [", low, ", ", high, "], expected low_hu < high_hu");
+    COVFAST_REQUIRE(low < high, FORMAT, "recipe stage 'window': got [", low, ", ", high,
+                    "], expected low_hu < high_hu");
     recipe.tile_stages.push_back(stage::Window{static_cast<float>(low), static_cast<float>(high)});
 }
 

@@ -129,9 +129,7 @@ struct Position {
     const Progress& outer;
     int64_t done, total;
 
-    Progress inner() {
-        return {outer.cancel, outer.report == nullptr ? nullptr : report, this};
-    }
+    Progress inner() { return {outer.cancel, outer.report == nullptr ? nullptr : report, this}; }
     static void report(void* user, const char*, int64_t, int64_t) {
         const Position& self = *static_cast<Position*>(user);
         self.outer.report(self.outer.user, "segment", self.done, self.total);
@@ -160,7 +158,8 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     require_same_size("labels", result.labels.size, volume.size);
     require_same_size("lungs", result.lungs.size, volume.size);
     if (result.probability.data != nullptr) require_same_size("probability", result.probability.size, volume.size);
-    // Lungs are found in the canonical orientation, in which left and right are known; the rest runs as the recipe says.
+    // Lungs are found in the canonical orientation, in which left and right are known; the rest runs as the recipe
+    // says.
     std::vector<StageTime> times;
     Timer timer(times);
     Box box{{0, 0, 0}, {}};
@@ -208,8 +207,8 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
 void segment_slice(const Recipe& recipe, std::shared_ptr<const Network> network, const CaseInput& slice,
                    const stage::Window& window, const View3<float>& probability, const Context& context,
                    const Progress& progress) {
-    COVFAST_REQUIRE(slice.size[0] == 1 && slice.size[1] > 0 && slice.size[2] > 0, SHAPE, "image: got (",
-                    slice.size[0], ", ", slice.size[1], ", ", slice.size[2], "), expected one slice");
+    COVFAST_REQUIRE(slice.size[0] == 1 && slice.size[1] > 0 && slice.size[2] > 0, SHAPE, "image: got (", slice.size[0],
+                    ", ", slice.size[1], ", ", slice.size[2], "), expected one slice");
     require_same_size("probability", probability.size, slice.size);
     Recipe whole = recipe;
     whole.tile_stages.front() = window;

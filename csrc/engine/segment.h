@@ -14,17 +14,17 @@
 namespace covfast {
 
 struct CaseInput {
-    const void* hu;                  // (D, H, W), canonical orientation SPL
-    bool is_float;                   // f32, else i16
-    std::array<int64_t, 3> size;     // D, H, W
-    std::array<int64_t, 3> stride;   // elements
+    const void* hu;                 // (D, H, W), canonical orientation SPL
+    bool is_float;                  // f32, else i16
+    std::array<int64_t, 3> size;    // D, H, W
+    std::array<int64_t, 3> stride;  // elements
     std::array<double, 3> spacing_mm;
 };
 
 struct CaseOutput {
-    View3<uint8_t> labels;      // 0 background, 1 left lung, 2 right lung, and the recipe's own labels
-    View3<uint8_t> lungs;       // 1 left, 2 right, lesions included
-    View3<float> probability;   // of the thresholded channel, 0 outside the crop; data null: not asked for
+    View3<uint8_t> labels;     // 0 background, 1 left lung, 2 right lung, and the recipe's own labels
+    View3<uint8_t> lungs;      // 1 left, 2 right, lesions included
+    View3<float> probability;  // of the thresholded channel, 0 outside the crop; data null: not asked for
 };
 
 struct StageTime {

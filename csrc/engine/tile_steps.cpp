@@ -48,8 +48,8 @@ public:
             int64_t outer = shape.channels, inner = 1;
             for (int axis = 0; axis < pass.axis; ++axis) outer *= shape.size[axis];
             for (int axis = pass.axis + 1; axis < 3; ++axis) inner *= shape.size[axis];
-            resample_axis({x, outer, pass.table.n_in, inner, pass.table.n_out, pass.table.taps,
-                           pass.table.first.data(), pass.table.weight.data(), to},
+            resample_axis({x, outer, pass.table.n_in, inner, pass.table.n_out, pass.table.taps, pass.table.first.data(),
+                           pass.table.weight.data(), to},
                           context_);
             shape.size[pass.axis] = pass.table.n_out;
             x = to;

@@ -9,8 +9,10 @@
 namespace covfast {
 
 // Each table.cpp defines one of these.
-#define COVFAST_TABLE(isa) \
-    namespace isa { const Backend& table(); }
+#define COVFAST_TABLE(isa)  \
+    namespace isa {         \
+    const Backend& table(); \
+    }
 COVFAST_TABLE(baseline)
 #ifdef COVFAST_X86
 COVFAST_TABLE(avx2)
@@ -64,11 +66,14 @@ const std::vector<const Backend*>& backends() {
 }
 
 const std::vector<OpEntry>& ops() {
-#define COVFAST_OP(op) {#op, [](const Backend& backend) { return backend.op != nullptr; }}
+#define COVFAST_OP(op)                                                    \
+    {                                                                     \
+        #op, [](const Backend& backend) { return backend.op != nullptr; } \
+    }
     static const std::vector<OpEntry> list = {
-        COVFAST_OP(null),          COVFAST_OP(resample_axis), COVFAST_OP(window_hu), COVFAST_OP(activation),
-        COVFAST_OP(avg_pool3d),    COVFAST_OP(binary),        COVFAST_OP(conv3d),    COVFAST_OP(copy_channels),
-        COVFAST_OP(resize3d),      COVFAST_OP(softmax),
+        COVFAST_OP(null),       COVFAST_OP(resample_axis), COVFAST_OP(window_hu), COVFAST_OP(activation),
+        COVFAST_OP(avg_pool3d), COVFAST_OP(binary),        COVFAST_OP(conv3d),    COVFAST_OP(copy_channels),
+        COVFAST_OP(resize3d),   COVFAST_OP(softmax),
     };
 #undef COVFAST_OP
     return list;
@@ -91,8 +96,8 @@ const Backend& choose_backend(const std::string& device, const std::vector<const
             const char* reason = backend->missing();
             COVFAST_REQUIRE(reason == nullptr, DEVICE, "COVFAST_BACKEND: got '", forced,
                             "', expected a backend that runs here; ", reason);
-            COVFAST_REQUIRE(kind == "auto" || kind == backend->device, DEVICE, "device: got '", device,
-                            "', expected '", backend->device, "', because COVFAST_BACKEND forces '", forced, "'");
+            COVFAST_REQUIRE(kind == "auto" || kind == backend->device, DEVICE, "device: got '", device, "', expected '",
+                            backend->device, "', because COVFAST_BACKEND forces '", forced, "'");
             if (const char* op = lacking(*backend, needs)) fail_no_twin(*backend, op);
             return *backend;
         }

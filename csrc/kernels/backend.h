@@ -1,4 +1,5 @@
-// The ordered list of backends (cuda, avx512_bf16, avx512, avx2, baseline), how one is chosen, and how an op runs on it.
+// The ordered list of backends (cuda, avx512_bf16, avx512, avx2, baseline), how one is chosen, and how an op runs on
+// it.
 #pragma once
 #include <string>
 #include <vector>
@@ -13,9 +14,9 @@ namespace covfast {
 const std::vector<const Backend*>& backends();
 
 // Chooses the backend for device "auto", "cpu", "cuda" or "cuda:N"; COVFAST_BACKEND forces one entry.
-// "auto" takes the best that runs here and has all ops named in `needs`. Throws DEVICE if the name is unknown, the entry
-// cannot run here, or the two contradict each other, UNAVAILABLE if the entry lacks an op; an explicit device never
-// falls back.
+// "auto" takes the best that runs here and has all ops named in `needs`. Throws DEVICE if the name is unknown, the
+// entry cannot run here, or the two contradict each other, UNAVAILABLE if the entry lacks an op; an explicit device
+// never falls back.
 const Backend& choose_backend(const std::string& device, const std::vector<const char*>& needs = {});
 
 // One op of the table, by name.

@@ -31,9 +31,7 @@ public:
 
     T* data() const { return static_cast<T*>(memory_); }
     void upload(const T* from, size_t bytes, void* stream = nullptr) { backend_->upload(memory_, from, bytes, stream); }
-    void download(T* to, size_t bytes, void* stream = nullptr) const {
-        backend_->download(to, memory_, bytes, stream);
-    }
+    void download(T* to, size_t bytes, void* stream = nullptr) const { backend_->download(to, memory_, bytes, stream); }
 
 private:
     const Backend* backend_;

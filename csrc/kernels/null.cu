@@ -1,7 +1,7 @@
 // One thread an item, grid-stride: memory bound, 16 bytes in flight a thread come from the unrolled loop.
 #include "cuda/launch.h"
-#include "kernels/table.h"
 #include "kernels/null_body.h"
+#include "kernels/table.h"
 
 namespace covfast::COVFAST_ISA {
 namespace {

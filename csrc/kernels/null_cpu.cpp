@@ -1,6 +1,6 @@
 // One stream in, one stream out: memory bound, so the plain loop is left to the compiler's vectoriser.
-#include "kernels/table.h"
 #include "kernels/null_body.h"
+#include "kernels/table.h"
 
 namespace covfast::COVFAST_ISA {
 namespace {

@@ -1,5 +1,6 @@
 // inner > 1: whole rows of `inner` are combined with one weight a tap, so the vector runs along inner and x, a few rows
-// apart, stays in L1. inner == 1 (the last axis): the taps of neighbouring outputs lie side by side; a dot product each.
+// apart, stays in L1. inner == 1 (the last axis): the taps of neighbouring outputs lie side by side; a dot product
+// each.
 #include "kernels/resample_axis_body.h"
 #include "kernels/table.h"
 

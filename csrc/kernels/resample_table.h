@@ -15,8 +15,8 @@ struct ResampleTable {
 };
 
 // Linear resampling with half-sample centres: output o lies at (o + 0.5) * n_in / n_out - 0.5. With `antialias`, a
-// reduction widens the triangle to the output's spacing, as Pillow's BILINEAR and torch's antialias=True do; weights are
-// renormalised at the border, so a constant stays constant.
+// reduction widens the triangle to the output's spacing, as Pillow's BILINEAR and torch's antialias=True do; weights
+// are renormalised at the border, so a constant stays constant.
 ResampleTable linear_table(int64_t n_in, int64_t n_out, bool antialias);
 
 }  // namespace covfast

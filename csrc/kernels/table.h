@@ -29,10 +29,10 @@ struct Exec {
 };
 
 struct Backend {
-    const char* name;            // "avx2"
-    const char* device;          // "cpu" or "cuda"
-    const char* needs;           // what it needs, for people
-    const char* (*missing)();    // null if it can run here, else the reason why not
+    const char* name;          // "avx2"
+    const char* device;        // "cpu" or "cuda"
+    const char* needs;         // what it needs, for people
+    const char* (*missing)();  // null if it can run here, else the reason why not
     void* (*allocate)(size_t bytes);
     void (*release)(void* memory);
     void (*upload)(void* to, const void* from, size_t bytes, void* stream);

@@ -12,8 +12,8 @@ __global__ void window_hu_kernel(WindowHuParams p) {
     for (int64_t i = grid_begin(); i < n; i += grid_step()) {
         const int64_t w = i % p.size[2], h = i / p.size[2] % p.size[1], d = i / p.size[2] / p.size[1];
         const int64_t at = d * p.stride[0] + h * p.stride[1] + w * p.stride[2];
-        const float v = p.is_float ? static_cast<const float*>(p.x)[at]
-                                   : static_cast<float>(static_cast<const int16_t*>(p.x)[at]);
+        const float v =
+            p.is_float ? static_cast<const float*>(p.x)[at] : static_cast<float>(static_cast<const int16_t*>(p.x)[at]);
         p.y[i] = window_value(v, p.low, p.high, scale);
     }
 }

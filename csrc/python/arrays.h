@@ -14,7 +14,7 @@ namespace py = pybind11;
 
 struct HuView {
     const void* data;
-    bool is_float;  // f32, else i16
+    bool is_float;                        // f32, else i16
     std::array<int64_t, 3> size, stride;  // (D, H, W); strides in elements
 };
 
@@ -31,7 +31,9 @@ inline HuView hu_view(const py::array& hu) {
     const bool is_float = py::isinstance<py::array_t<float>>(hu), is_int = py::isinstance<py::array_t<int16_t>>(hu);
     COVFAST_REQUIRE(is_float || is_int, DTYPE, "hu: got ", py::str(hu.dtype()).cast<std::string>(),
                     ", expected int16 or float32");
-    return {hu.data(), is_float, {hu.shape(0), hu.shape(1), hu.shape(2)},
+    return {hu.data(),
+            is_float,
+            {hu.shape(0), hu.shape(1), hu.shape(2)},
             is_float ? element_strides<float>(hu) : element_strides<int16_t>(hu)};
 }
 
@@ -42,7 +44,8 @@ View3<T> output_view(py::array& array, const char* name) {
     COVFAST_REQUIRE(py::isinstance<py::array_t<T>>(array), DTYPE, name, ": got ",
                     py::str(array.dtype()).cast<std::string>(), ", expected ",
                     py::str(py::dtype::of<T>()).cast<std::string>());
-    return {static_cast<T*>(array.mutable_data()), {array.shape(0), array.shape(1), array.shape(2)},
+    return {static_cast<T*>(array.mutable_data()),
+            {array.shape(0), array.shape(1), array.shape(2)},
             element_strides<T>(array)};
 }
 

@@ -28,17 +28,19 @@ py::typing::List<Entry> list_backends() {
 
 void register_backend(py::module_& m) {
     m.def("backends", list_backends);
-    m.def("choose_backend", [](const std::string& device) { return std::string(choose_backend(device).name); },
-          py::arg("device"));
+    m.def(
+        "choose_backend", [](const std::string& device) { return std::string(choose_backend(device).name); },
+        py::arg("device"));
     m.def("last_backend", [] { return std::string(last_backend()); });
     m.def("forget_last_backend", forget_last_backend);
-    m.def("has_op",
-          [](const std::string& name, const std::string& op) {
-              for (const Backend* backend : backends())
-                  if (name == backend->name) return lacking(*backend, {op.c_str()}) == nullptr;
-              return false;
-          },
-          py::arg("backend"), py::arg("op"));
+    m.def(
+        "has_op",
+        [](const std::string& name, const std::string& op) {
+            for (const Backend* backend : backends())
+                if (name == backend->name) return lacking(*backend, {op.c_str()}) == nullptr;
+            return false;
+        },
+        py::arg("backend"), py::arg("op"));
     m.def("hardware_threads", hardware_threads);
 }
 

@@ -57,8 +57,8 @@ FloatArray run_window_hu(const py::array& hu, float low, float high, const std::
     for (int axis = 0; axis < 3; ++axis) params.size[axis] = view.size[axis], params.stride[axis] = view.stride[axis];
     py::gil_scoped_release nogil;
     const Backend& backend = choose_backend(device);
-    COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE,
-                    "device: got '", device, "', expected 'cpu' for an array in host memory");
+    COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
+                    "', expected 'cpu' for an array in host memory");
     window_hu(params, {&backend, threads});
     return y;
 }

@@ -43,8 +43,7 @@ public:
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
         std::vector<std::pair<std::string, double>> times;
-        for (const StageTime& time :
-             segment_volume(recipe_, network_, input, output, context_, watcher.progress()))
+        for (const StageTime& time : segment_volume(recipe_, network_, input, output, context_, watcher.progress()))
             times.emplace_back(time.stage, time.ms);
         return times;
     }
