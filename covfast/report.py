@@ -27,23 +27,31 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
-    """Fills a folder beside `out` and moves it into place when it is complete.
+def refuse_taken(out: Path, overwrite: bool) -> list[str]:
+    """The result files that `out` holds already.
 
-    Raises: OutputError if one of the files exists and `overwrite` is false, or nothing can be written there.
+    Raises: OutputError if there are any and `overwrite` is false, or `out` is a file.
     """
     taken = [name for name in FILES if (out / name).exists()] if out.is_dir() else []
     if (taken and not overwrite) or (out.exists() and not out.is_dir()):
         got = f"{file_name(out)} with {', '.join(taken)}" if taken else f"a file named {file_name(out)}"
         raise OutputError(describe("out", got, "a new or empty folder", "pass --overwrite to replace the results"))
+    return taken
+
+
+def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
+    """Fills a folder beside `out` and moves it into place when it is complete.
+
+    Raises: OutputError as `refuse_taken` does, before and after the filling, or if nothing can be written there.
+    """
+    refuse_taken(out, overwrite)
+    partial = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise OutputError(describe("out", error.strerror, "a folder that can be written")) from error
-    try:
         fill(partial)
         partial.chmod(0o777 & ~_umask())
+        taken = refuse_taken(out, overwrite)  # another run may have finished meanwhile
         if out.is_dir():
             for name in taken:  # what an earlier run left and this one does not write would contradict it
                 if not (partial / name).exists():
@@ -52,12 +60,14 @@ def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
                 os.replace(item, out / item.name)
         else:
             os.rename(partial, out)
+    except OutputError:
+        raise
     except OSError as error:
-        raise OutputError(
-            describe("out", error.strerror or type(error).__name__, "a folder that can be written")
-        ) from error
+        got = error.strerror or type(error).__name__
+        raise OutputError(describe("out", got, "a folder that can be written")) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

@@ -28,8 +28,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Makes the phantom, segments it and prints the Dice of each label."""
     from covfast.phantom import chest_phantom
-    from covfast.report import save
+    from covfast.report import refuse_taken, save
 
+    refuse_taken(Path(args.output), args.overwrite)
     segmenter = Segmenter(**options.segmenter_arguments(args))
     phantom = chest_phantom(seed=args.seed)
     with progress(args.progress) as report:

@@ -64,8 +64,10 @@ def segment_case(
     segmenter: Segmenter, source: Path | Volume, out: Path, args: argparse.Namespace, report: Progress | None
 ) -> str:
     """Segments one case and writes what was asked for. Returns one line that sums it up."""
+    from covfast.io import write
     from covfast.report import save, save_no_lungs
 
+    refuse_output(out, args.overwrite)
     start = time.perf_counter()
     volume = as_volume(source, on_geometry=args.on_geometry, input_window=_window(args))
     read = ("read", (time.perf_counter() - start) * 1e3)
@@ -80,18 +82,20 @@ def segment_case(
         raise
     result = replace(result, run={**result.run, "stages_ms": {**result.run["stages_ms"], "read": round(read[1], 3)}})
     if _is_file_name(out):
-        _write_labels(result, out, args.overwrite)
+        write(out, result.segmentation)
     else:
         save(result, out, **how)
     return summary(result)
 
 
-def _write_labels(result: Result, out: Path, overwrite: bool) -> None:
-    from covfast.io import write
+def refuse_output(out: Path, overwrite: bool) -> None:
+    """Raises: OutputError if results are there and `overwrite` is false: before the work, not after it."""
+    from covfast.report import refuse_taken
 
-    if out.exists() and not overwrite:
+    if not _is_file_name(out):
+        refuse_taken(out, overwrite)
+    elif out.exists() and not overwrite:
         raise OutputError(describe("-o", f"{file_name(out)}, which exists", "a new file", "pass --overwrite"))
-    write(out, result.segmentation)
 
 
 def _is_file_name(path: str | Path) -> bool:
