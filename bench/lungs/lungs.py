@@ -1,6 +1,6 @@
-"""Times covfast.ops.lungs and scores it against every truth at hand; prints a table and writes it as JSON.
+"""Times covfast.ops.lungs and scores it against every truth at hand; prints a table and writes bench/results/NAME.json.
 
-    python bench/lungs/lungs.py [--data DIR] [--runs N] [--threads N] [--json FILE]
+    python bench/lungs/lungs.py [--data DIR] [--runs N] [--threads N] [--name lungs]
 
 The synthetic chest needs no data; with `--data` (or COVFAST_DATA) the real volumes join the table. Time is of one call
 on 512 x 512 x 250 int16 of 0.7 x 0.7 x 1.25 mm, after one call to warm up; beside it stands the CPU time, which others
@@ -10,10 +10,7 @@ on the machine disturb less. Memory is the peak of a process of its own, per vox
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,8 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import numpy.typing as npt
+import timing
 
 import covfast
 from covfast import ops
@@ -45,10 +45,7 @@ def time_runs(hu: npt.NDArray[Any], runs: int, threads: int | None) -> dict[str,
         ops.lungs(hu, SPACING_MM, threads=threads)
         wall.append(time.perf_counter() - start)
         cpu.append(time.process_time() - start_cpu)
-    return {
-        "wall_s": {"median": statistics.median(wall), "least": min(wall), "most": max(wall)},
-        "cpu_s": {"median": statistics.median(cpu), "least": min(cpu), "most": max(cpu)},
-    }
+    return {"wall_s": timing.spread(wall), "cpu_s": timing.spread(cpu)}
 
 
 def peak_bytes_per_voxel(hu: npt.NDArray[Any], threads: int | None) -> float:
@@ -127,7 +124,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("COVFAST_DATA"))
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--name", default="lungs", help="of the file in bench/results")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -136,13 +133,9 @@ def main() -> None:
     dices = score_phantoms() | (score_data(Path(options.data)) if options.data else {})  # right before fast
     hu = chest_phantom(SHAPE, SPACING_MM).volume.hu
     result = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
-        "covfast": covfast.__version__,
-        "backend": covfast._core.choose_backend("cpu"),
         "threads": options.threads or covfast._core.hardware_threads(),
         "shape": SHAPE,
         "spacing_mm": SPACING_MM,
-        "runs": options.runs,
         "dice": dices,
         **time_runs(hu, options.runs, options.threads),
         "peak_bytes_per_voxel": round(peak_bytes_per_voxel(hu, options.threads), 2),
@@ -151,10 +144,9 @@ def main() -> None:
         print(f"{name:38s}", "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
     for key in ("wall_s", "cpu_s"):
         spread = result[key]
-        print(f"{key:38s} median {spread['median']:.3f}  least {spread['least']:.3f}  most {spread['most']:.3f}")
+        print(f"{key:38s} median {spread['median']:.3f}  least {spread['min']:.3f}  most {spread['max']:.3f}")
     print(f"{'peak bytes per voxel':38s} {result['peak_bytes_per_voxel']}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"wrote {timing.save(options.name, result).name}")
 
 
 if __name__ == "__main__":
