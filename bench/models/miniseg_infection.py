@@ -12,6 +12,7 @@ Where the experts' lungs are known the prediction is restricted to them, as the 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 import time
@@ -147,6 +148,14 @@ def healthy(data: Path, model: Path) -> dict:
     return {"volume": "elastix_lung", "painted_percent_of_lung": 100.0 * int((result.labels == 3).sum()) / lung}
 
 
+def processor() -> str:
+    """Name of the CPU, as Linux tells it; the architecture elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -166,8 +175,11 @@ def main() -> None:
     result = {
         "schema_version": 1,
         "date": date.today().isoformat(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": {"cpu": processor(), "system": platform.platform(terse=True)},
+        "versions": {"python": platform.python_version(), "covfast": covfast.__version__, "numpy": np.__version__},
+        "backends": [entry.name for entry in covfast.backends() if entry.missing is None],
         "model": options.model.name,
+        "model_sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         "engine": "torch" if options.model.suffix == ".pt" else options.engine,
         "threshold": options.threshold,
         "split": table["split"],

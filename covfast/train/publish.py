@@ -23,13 +23,16 @@ def inference_recipe(table: Mapping[str, Any]) -> dict[str, Any]:
     return slice_recipe(given["window_hu"], given["size"], given["mean"], given["std"], given["margin_mm"])
 
 
-def publish(table: Mapping[str, Any], weights: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+def publish(
+    table: Mapping[str, Any], weights: str | os.PathLike[str], out: str | os.PathLike[str], remark: str = ""
+) -> Path:
     """Write `<name>.covfast` into a folder and enter it in the folder's `models.json`.
 
     Args:
         table: Training recipe, as `read_recipe` gives it.
         weights: State dict that `train` wrote.
         out: Folder of the packages.
+        remark: What the recipe does not tell about this run; kept in the provenance.
 
     Returns:
         Path of the package.
@@ -46,6 +49,7 @@ def publish(table: Mapping[str, Any], weights: str | os.PathLike[str], out: str 
         "training": {key: table[key] for key in ("model", "seed", "split", "optimisation", "augmentation")},
         "data": ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks"],
         "use": "research only, not a medical device",
+        "remark": remark,
     }
     export(
         import_checkpoint(weights).module,
