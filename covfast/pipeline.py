@@ -33,6 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 _ENGINES = ("native",)
 _PRECISIONS = ("fp32",)
+MOST_THREADS = 1024
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -135,14 +136,14 @@ class Segmenter:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
         if precision not in _PRECISIONS:
             raise BackendUnavailable(describe("precision", repr(precision), " or ".join(map(repr, _PRECISIONS))))
-        if threads is not None and threads < 1:
-            raise ValueRangeError(describe("threads", threads, "a number of at least 1, or None"))
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ValueRangeError(describe("threads", threads, f"1 to {MOST_THREADS}, or None for all"))
         path = find(model)
         package.verify(path)
         self.metadata: Mapping[str, Any] = package.read_metadata(path)
         self.memory_limit = None if memory_limit is None else parse_bytes(memory_limit)
         self.threads = threads or _core.hardware_threads()
-        self._native = _core.Segmenter(os.fspath(path), device, self.threads)
+        self._native = _core.Segmenter(os.fsencode(path), device, self.threads)
         self.backend: str = self._native.backend
         self.device: str = self._native.device
 
@@ -223,6 +224,8 @@ class Segmenter:
 def as_volume(image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None) -> Volume:
     """A `Volume` of whatever `Segmenter` takes; see there."""
     if isinstance(image, Volume):
+        if input_window is not None:
+            raise ValueRangeError(describe("input_window", input_window, "None for a Volume, which is in HU already"))
         return image
     from covfast import io
 

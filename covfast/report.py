@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "Research use only. Not a medical device; not for diagnosis or treatment."
 FILES = ("labels.nii.gz", "lungs.nii.gz", "statistics.json", "preview.png", "run.json")
+"""The results; `run.json` is last, because it says that the others are complete."""
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -27,37 +28,49 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def refuse_taken(out: Path, overwrite: bool) -> list[str]:
-    """The result files that `out` holds already.
+def refuse_taken(out: Path, overwrite: bool) -> None:
+    """Before any work: is `out` free for results?
 
-    Raises: OutputError if there are any and `overwrite` is false, or `out` is a file.
+    Raises: OutputError if results are there and `overwrite` is false, or something in `out`'s place is no folder, or one
+        of the results' names is taken by something that is no file.
     """
-    taken = [name for name in FILES if (out / name).exists()] if out.is_dir() else []
-    if (taken and not overwrite) or (out.exists() and not out.is_dir()):
-        got = f"{file_name(out)} with {', '.join(taken)}" if taken else f"a file named {file_name(out)}"
+    try:
+        taken = [name for name in FILES if os.path.lexists(out / name)] if out.is_dir() else []
+        in_the_way = [name for name in taken if not (out / name).is_file()]
+        is_blocked = out.exists() and not out.is_dir()
+    except OSError as error:
+        raise OutputError(describe("out", error.strerror, "a folder that can be written")) from error
+    if is_blocked or in_the_way:
+        got = f"{', '.join(in_the_way)}, no plain file" if in_the_way else f"a file named {file_name(out)}"
+        raise OutputError(describe("out", got, "a new or empty folder"))
+    if taken and not overwrite:
+        got = f"{file_name(out)} with {', '.join(taken)}"
         raise OutputError(describe("out", got, "a new or empty folder", "pass --overwrite to replace the results"))
-    return taken
 
 
 def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
-    """Fills a folder beside `out` and moves it into place when it is complete.
+    """Fills a hidden folder in `out`'s file system and moves the files into place when all are complete.
+
+    A new `out` appears by one rename. In a folder that is there already (perhaps a mount point, whose parent lies
+    elsewhere) the old `run.json` goes first and the new one comes last: a folder with a `run.json` is whole.
 
     Raises: OutputError as `refuse_taken` does, before and after the filling, or if nothing can be written there.
     """
     refuse_taken(out, overwrite)
     partial = None
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        home = out if out.is_dir() else out.parent
+        home.mkdir(parents=True, exist_ok=True)
+        partial = home / f".covfast-{os.getpid()}-{secrets.token_hex(4)}"
+        partial.mkdir()
         fill(partial)
-        partial.chmod(0o777 & ~_umask())
-        taken = refuse_taken(out, overwrite)  # another run may have finished meanwhile
+        refuse_taken(out, overwrite)  # another run may have finished meanwhile
         if out.is_dir():
-            for name in taken:  # what an earlier run left and this one does not write would contradict it
-                if not (partial / name).exists():
-                    (out / name).unlink()
-            for item in sorted(partial.iterdir()):
-                os.replace(item, out / item.name)
+            for name in reversed(FILES):  # run.json first; what this run does not write would contradict it
+                (out / name).unlink(missing_ok=True)
+            for name in FILES:
+                if (partial / name).exists():
+                    os.replace(partial / name, out / name)
         else:
             os.rename(partial, out)
     except OutputError:
@@ -69,12 +82,6 @@ def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
     return out
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def run_facts(

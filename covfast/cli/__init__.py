@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import covfast
 from covfast.cli import demo, importing, info, inspect, models, segment, train
-from covfast.errors import CovfastError
+from covfast.errors import CovfastError, MemoryLimitError, OutputError
 
 _COMMANDS = (segment, inspect, demo, importing, train, models, info)
 
@@ -42,9 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("covfast: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of stdout has gone, as in `covfast ... | head`
+    except MemoryError as error:
+        print(f"covfast: MemoryLimitError: {error or 'the system refused memory'}", file=sys.stderr)
+        return MemoryLimitError.exit_code
+    except BrokenPipeError:  # the reader of stdout has gone, as in `covfast info | head`: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return OutputError.exit_code
     except Exception as error:
         print(f"covfast: this is a bug, please report it: {type(error).__name__}: {error}", file=sys.stderr)
         if args.verbose:

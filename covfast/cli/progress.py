@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from covfast.pipeline import Progress
 
@@ -33,4 +33,5 @@ def progress(kind: str) -> Iterator[Progress | None]:
 
 
 def _json_line(stage: str, done: int, total: int) -> None:
-    print(json.dumps({"stage": stage, "done": done, "total": total}), file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # who watched has gone; the work goes on
+        print(json.dumps({"stage": stage, "done": done, "total": total}), file=sys.stderr, flush=True)

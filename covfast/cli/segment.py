@@ -6,13 +6,14 @@ import argparse
 import logging
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from covfast.cli import options
 from covfast.cli.progress import progress
-from covfast.errors import CovfastError, NoLungsError, OutputError, describe, file_name
+from covfast.errors import CovfastError, NoLungsError, OutputError, ValueRangeError, describe, file_name
 from covfast.pipeline import Progress, Result, Segmenter, as_volume
 from covfast.volume import Volume
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     batch = cases(args.input)
     if batch and _is_file_name(args.output):
-        raise OutputError(describe("-o", file_name(args.output), "a folder for a batch of cases"))
+        raise ValueRangeError(describe("-o", file_name(args.output), "a folder for a batch of cases"))
     segmenter = Segmenter(**options.segmenter_arguments(args))
     log.info("model %s, backend %s", segmenter.metadata.get("name"), segmenter.backend)
     with progress(args.progress) as report:
@@ -51,10 +52,13 @@ def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Name
     failed = 0
     for case, path in batch.items():
         try:
-            print(f"{case}: {segment_case(segmenter, path, Path(args.output) / case, args, report)}", flush=True)
-        except CovfastError as error:
+            line = segment_case(segmenter, path, Path(args.output) / case, args, report)
+        except (CovfastError, MemoryError) as error:
             failed += 1
             log.error("%s: %s: %s", case, type(error).__name__, error)
+            continue
+        with suppress(BrokenPipeError):  # who read the lines has gone; the cases are written all the same
+            print(f"{case}: {line}", flush=True)
     if failed:
         log.error("%d of %d cases failed", failed, len(batch))
     return SOME_FAILED if failed else 0

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 
 namespace covfast {
@@ -29,6 +30,8 @@ struct Job {
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written once, by whoever sets `failed` first
 };
+
+constexpr int kMostThreads = 1024;
 
 thread_local bool inside_block = false;
 
@@ -54,10 +57,7 @@ public:
         job.active_workers = 0;
         if (job.spare_workers > 0) {
             std::lock_guard lock(mutex_);
-            while (workers_ < job.spare_workers) {
-                std::thread([this] { work(); }).detach();
-                ++workers_;
-            }
+            start_workers(job.spare_workers);
             jobs_.push_back(&job);
             wake_.notify_all();
         }
@@ -68,6 +68,14 @@ public:
     }
 
 private:
+    // A refusal (a limit on threads or memory) is no error: the caller works alone, or with fewer, to the same bits.
+    void start_workers(int wanted) {
+        try {
+            for (; workers_ < wanted; ++workers_) std::thread([this] { work(); }).detach();
+        } catch (const std::system_error&) {
+        }
+    }
+
     void work() {
         std::unique_lock lock(mutex_);
         for (;;) {
@@ -123,7 +131,7 @@ int quota_cpus() {
 int hardware_threads() {
     if (const char* text = std::getenv("COVFAST_NUM_THREADS")) {
         int wanted = std::atoi(text);
-        if (wanted > 0) return std::min(wanted, 1024);
+        if (wanted > 0) return std::min(wanted, kMostThreads);
     }
     cpu_set_t mask;
     int affinity = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;
@@ -135,7 +143,7 @@ int hardware_threads() {
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads) {
     if (n <= 0) return;
     Job job{fn, params, n, std::max<int64_t>(1, grain), 0, 0, {}, {}, nullptr};
-    if (threads <= 0) threads = hardware_threads();
+    threads = threads <= 0 ? hardware_threads() : std::min(threads, kMostThreads);
     if (inside_block || threads == 1 || job.n <= job.grain) {
         const bool was_inside = inside_block;
         run_blocks(job);

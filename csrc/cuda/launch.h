@@ -34,7 +34,8 @@ void launch(const char* op, void (*kernel)(Params...), dim3 grid, dim3 block, si
     (void)op, (void)stream;
     shim::launch(grid, block, shared_bytes, [&] { kernel(args...); });
 #else
-    kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)> > >(args...);
+    const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+    kernel<<<grid, block, shared_bytes, queue>>>(args...);
     check(cudaGetLastError(), op);
 #endif
 }

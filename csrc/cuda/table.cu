@@ -34,7 +34,11 @@ const char* missing() {
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess) return cudaGetErrorString(status);
-    return count > 0 ? nullptr : "no CUDA device";
+    if (count < 1) return "no CUDA device";
+    int major = 0;
+    const cudaError_t asked = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (asked != cudaSuccess) return cudaGetErrorString(asked);
+    return major >= 8 ? nullptr : "the GPU's compute capability is below 8.0";
 }
 
 void* allocate(size_t bytes) {

@@ -27,11 +27,22 @@ std::vector<int> read_inputs(const Json& json, const ValueIds& values, const OpR
     return inputs;
 }
 
+// A misspelt or newer attribute must not be taken for its default.
+void require_known(const Json& json, const OpRow& op) {
+    for (const auto& [key, value] : json.as_object("node")) {
+        const bool is_common = key == "op" || key == "inputs" || key == "output";
+        const bool is_plain = key.find(' ') == std::string::npos;
+        COVFAST_REQUIRE(is_common || (is_plain && op.attributes.find(" " + key + " ") != std::string_view::npos),
+                        FORMAT, "attributes: got '", key, "', expected those that the op '", op.name, "' has");
+    }
+}
+
 Node read_node(const Json& json, const Graph& graph, const ValueIds& values, const Package& package) {
     Node node;
     const std::string& name = json.text("op");
     node.op = find_op(name);
     COVFAST_REQUIRE(node.op != nullptr, FORMAT, "op: got '", name, "', expected one of the closed list");
+    require_known(json, *node.op);
     node.output = json.text("output");
     node.inputs = read_inputs(json, values, *node.op);
     NodeSource source{json, package, graph.rank, {}};
@@ -72,7 +83,6 @@ Graph Graph::parse(const Json& json, const Package& package) {
     COVFAST_REQUIRE(output != values.end() && output->second != 0, FORMAT, "outputs: got '",
                     outputs[0].as_text("outputs"), "', expected the output of a node");
     graph.output = output->second;
-    graph.out_channels = graph.nodes[graph.output - 1].out_channels;
     return graph;
 }
 

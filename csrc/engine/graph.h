@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/json.h"
@@ -67,6 +68,7 @@ struct OpRow {
     const char* kernel;                          // the op of the backend table that it needs
     size_t min_inputs, max_inputs, read_inputs;  // of the inputs beyond read_inputs only the size is used
     bool runs_in_place;                          // the output may take the memory of an input of the same shape
+    std::string_view attributes;                 // that a node may have, each within spaces
     void (*parse)(Node&, const NodeSource&);     // fills the parameters and out_channels
     Axes (*out_size)(const Node&, const std::vector<Shape>& in);  // throws SHAPE where the sizes do not fit
     void (*prepare)(const Node&, Operands&);                      // tables of one size; null: none
@@ -78,12 +80,12 @@ const OpRow* find_op(const std::string& name);
 
 struct Graph {
     int rank = 2;
-    int64_t in_channels = 0, out_channels = 0;
+    int64_t in_channels = 0;
     std::vector<Node> nodes;
     int output = 0;  // value
 
-    // Throws FORMAT naming the node: unknown op or value, a value defined twice, a missing tensor, channels that
-    // differ.
+    // Throws FORMAT naming the node: unknown op, attribute or value, a value defined twice, a missing tensor, channels
+    // that differ.
     static Graph parse(const Json& json, const Package& package);
 };
 

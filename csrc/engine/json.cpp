@@ -212,7 +212,10 @@ private:
         const auto number = std::from_chars(first, last, value.number_);
         if (number.ec != std::errc() || number.ptr != last || !std::isfinite(value.number_))
             fail_here("a finite number");
-        if (last[-1] == '.') fail_here("a digit after the point");
+        const size_t point = text_.substr(at_, end - at_).find('.');
+        const char* behind = first + point + 1;
+        if (point != std::string_view::npos && (behind == last || *behind < '0' || *behind > '9'))
+            fail_here("a digit after the point");
         at_ = end;
     }
 

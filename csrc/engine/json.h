@@ -14,7 +14,6 @@ namespace covfast {
 
 class Json {
 public:
-    enum class Kind { kNull, kBoolean, kNumber, kText, kArray, kObject };
     using Member = std::pair<std::string, Json>;
 
     Json() = default;
@@ -22,7 +21,6 @@ public:
     // One line, keys in the order of the text; not more than `limit` bytes of it, then "...".
     std::string print(size_t limit = std::string::npos) const;
 
-    Kind kind() const { return kind_; }
     bool is_null() const { return kind_ == Kind::kNull; }
 
     // This value as what it must be; `what` names it in the error.
@@ -51,6 +49,7 @@ public:
 
 private:
     friend class JsonParser;
+    enum class Kind { kNull, kBoolean, kNumber, kText, kArray, kObject };
     [[noreturn]] void fail_kind(std::string_view what, std::string_view expected) const;
     void print_to(std::string& out, size_t limit) const;
 

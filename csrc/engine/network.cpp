@@ -6,12 +6,14 @@
 
 #include "core/error.h"
 #include "core/polling.h"
+#include "engine/recipe.h"
 
 namespace covfast {
 namespace {
 
 constexpr int64_t kSizeLimit = 1 << 20;
-constexpr int64_t kValueLimit = int64_t{1} << 40;  // floats of one value: keeps offsets inside 64 bits
+constexpr int64_t kValueLimit = int64_t{1} << 33;  // floats of one value: 32 GiB
+constexpr size_t kTableLimit = size_t{1} << 26;    // entries of all tables of resizes: 768 MiB
 
 int64_t floats_of(const Shape& shape, int64_t batch) {
     int64_t count = batch;
@@ -40,6 +42,22 @@ size_t lowest_gap(const std::vector<Range>& in_use, size_t count) {
     return at;
 }
 
+// Sets a flag while it lives.
+class Running {
+public:
+    explicit Running(std::atomic<bool>& flag) : flag_(flag) {
+        COVFAST_REQUIRE(!flag_.exchange(true), VALUE_RANGE,
+                        "session: got a call while another one runs, expected one at a time; a progress callback must "
+                        "not call its own network");
+    }
+    ~Running() { flag_ = false; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+private:
+    std::atomic<bool>& flag_;
+};
+
 size_t aligned(size_t count) {
     constexpr size_t kFloats = 64 / sizeof(float);
     return (count + kFloats - 1) / kFloats * kFloats;
@@ -54,6 +72,8 @@ std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> pa
     try {
         network->graph_ = Graph::parse(from.metadata().at("graph"), from);
         network->read_input_contract(from.metadata().at("input"));
+        const Json* recipe = from.metadata().find("recipe");
+        if (recipe != nullptr && !recipe->is_null()) Recipe::parse(*recipe);
     } catch (const Error& error) {
         fail(error.code(), from.file_name(), ": ", error.what());
     }
@@ -67,6 +87,10 @@ std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> pa
 
 void Network::read_input_contract(const Json& json) {
     const size_t rank = static_cast<size_t>(graph_.rank);
+    const int64_t stated_rank = json.integer("rank", 2, 3), channels = json.integer("channels", 1, kSizeLimit);
+    COVFAST_REQUIRE(stated_rank == graph_.rank && channels == graph_.in_channels, FORMAT, "input: got rank ",
+                    stated_rank, " and ", channels, " channels, expected ", graph_.rank, " and ", graph_.in_channels,
+                    ", as the graph has them");
     const std::vector<int64_t> multiple = json.integers("multiple", rank, 1, kSizeLimit);
     std::copy(multiple.begin(), multiple.end(), multiple_.end() - rank);
     if (json.find("size") == nullptr || json.at("size").is_null()) return;
@@ -92,6 +116,8 @@ Session::Session(std::shared_ptr<const Network> network, const Context& context,
     : network_(std::move(network)), context_(context), max_batch_(max_batch), workspace_(*context.backend, 0) {
     COVFAST_REQUIRE(max_batch >= 1 && max_batch <= kSizeLimit, SHAPE, "max_batch: got ", max_batch, ", expected 1 to ",
                     kSizeLimit);
+    COVFAST_REQUIRE(std::string_view(context.backend->device) == "cpu", UNAVAILABLE, "backend: got '",
+                    context.backend->name, "', expected one of the CPU; networks do not run on a GPU yet");
     if (const char* op = lacking(*context.backend, network_->kernels())) fail_no_twin(*context.backend, op);
     network_->require_size(size);
     infer_shapes(size);
@@ -107,10 +133,13 @@ void Session::infer_shapes(const Axes& size) {
         std::vector<Shape> in;
         for (const int value : node.inputs) in.push_back(shapes_[value]);
         const Shape out{node.out_channels, node.op->out_size(node, in)};
-        for (const int64_t n : out.size)
+        for (const int64_t n : out.size) {
+            COVFAST_REQUIRE(n <= kSizeLimit, MEMORY_LIMIT, "size: got ", n, " after the op '", node.op->name, "' at '",
+                            node.output, "', expected at most ", kSizeLimit);
             COVFAST_REQUIRE(n >= 1, SHAPE, "size: got (", size[0], ", ", size[1], ", ", size[2],
                             "), expected a larger one; nothing is left after the op '", node.op->name, "' at '",
                             node.output, "'");
+        }
         floats_of(out, max_batch_);
         shapes_.push_back(out);
     }
@@ -162,6 +191,7 @@ void Session::plan_memory() {
 
 void Session::prepare_steps() {
     const Graph& graph = network_->graph();
+    size_t entries = 0;
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
         const Node& node = graph.nodes[i];
         Step step{&node, {}};
@@ -169,12 +199,16 @@ void Session::prepare_steps() {
         step.operands.x.resize(node.inputs.size());
         step.operands.out = shapes_[i + 1];
         if (node.op->prepare != nullptr) node.op->prepare(node, step.operands);
+        for (const LinearAxis& axis : step.operands.axes) entries += axis.left.size();
+        COVFAST_REQUIRE(entries <= kTableLimit, MEMORY_LIMIT, "size: got tables of ", entries,
+                        " entries for the resizes, expected at most ", kTableLimit);
         steps_.push_back(std::move(step));
     }
 }
 
 void Session::run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress) {
     COVFAST_REQUIRE(n >= 0 && n <= max_batch_, SHAPE, "x: got a batch of ", n, ", expected at most ", max_batch_);
+    const Running running(is_running_);
     const int output = network_->graph().output;
     const auto memory_of = [&](int value) { return value == output ? batch_out : workspace_.data() + offsets_[value]; };
     const int64_t total = static_cast<int64_t>(steps_.size());

@@ -1,6 +1,7 @@
 // A network ready to run: graph and weights, shared between threads; and one thread's memory plan for one input size.
 #pragma once
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -15,16 +16,13 @@ namespace covfast {
 
 class Network {
 public:
-    // Throws FORMAT naming the package if its graph, tensors or input contract do not fit.
+    // Throws FORMAT naming the package if its graph, tensors, input contract or recipe do not fit.
     static std::shared_ptr<const Network> create(std::shared_ptr<const Package> package);
 
     const Package& package() const { return *package_; }
     const Graph& graph() const { return graph_; }
     int rank() const { return graph_.rank; }
     int64_t in_channels() const { return graph_.in_channels; }
-    int64_t out_channels() const { return graph_.out_channels; }
-    const Axes& multiple() const { return multiple_; }      // every size must be a multiple of this; 1: any
-    const Axes& fixed_size() const { return fixed_size_; }  // 0: any
     const std::vector<const char*>& kernels() const { return kernels_; }  // ops of the backend table that it needs
 
     // Throws SHAPE if the network does not take an input of this size.
@@ -36,7 +34,8 @@ private:
 
     std::shared_ptr<const Package> package_;
     Graph graph_;
-    Axes multiple_{1, 1, 1}, fixed_size_{0, 0, 0};
+    Axes multiple_{1, 1, 1};    // every size must be a multiple of this
+    Axes fixed_size_{0, 0, 0};  // 0: any
     std::vector<const char*> kernels_;
 };
 
@@ -44,7 +43,8 @@ private:
 // where the package is mapped.
 class Session {
 public:
-    // Throws SHAPE if the size does not fit, UNAVAILABLE if the backend lacks an op, MEMORY_LIMIT.
+    // Throws SHAPE if the size does not fit, UNAVAILABLE if the backend lacks an op or is no CPU one (nothing uploads
+    // weights and values yet), MEMORY_LIMIT.
     Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size,
             int64_t max_batch);
 
@@ -54,7 +54,7 @@ public:
 
     // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping, 0 <= n <= max_batch. The
     // same bits for any number of threads. Polls `progress` between nodes and within long ones. Throws SHAPE,
-    // CANCELLED.
+    // CANCELLED, VALUE_RANGE if a run is under way: its memory is the session's.
     void run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress);
 
 private:
@@ -76,6 +76,7 @@ private:
     size_t workspace_values_ = 0;
     std::vector<Step> steps_;
     DeviceArray<float> workspace_;
+    std::atomic<bool> is_running_ = false;
 };
 
 }  // namespace covfast

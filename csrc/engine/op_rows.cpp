@@ -235,22 +235,31 @@ void run_slice(const Node& node, const Operands& o, const Context& context) {
 using Act = ActivationKind;
 using Bin = BinaryKind;
 
-// name, kernel, inputs from, to, read, in place, parse, out_size, prepare, run
+// name, kernel, inputs from, to, read, in place, attributes, parse, out_size, prepare, run
 constexpr OpRow kRows[] = {
-    {"conv", "conv3d", 1, 1, 1, false, parse_conv, size_of_conv, nullptr, run_conv},
-    {"avg_pool", "avg_pool3d", 1, 1, 1, false, parse_avg_pool, size_of_avg_pool, nullptr, run_avg_pool},
-    {"resize", "resize3d", 1, 2, 1, false, parse_resize, size_of_resize, prepare_resize, run_resize},
-    {"prelu", "activation", 1, 1, 1, true, parse_prelu, size_of_first, nullptr, run_activation<Act::kLeaky>},
-    {"leaky_relu", "activation", 1, 1, 1, true, parse_leaky_relu, size_of_first, nullptr, run_activation<Act::kLeaky>},
-    {"relu", "activation", 1, 1, 1, true, parse_plain, size_of_first, nullptr, run_activation<Act::kRelu>},
-    {"sigmoid", "activation", 1, 1, 1, true, parse_plain, size_of_first, nullptr, run_activation<Act::kSigmoid>},
-    {"affine", "activation", 1, 1, 1, true, parse_affine, size_of_first, nullptr, run_activation<Act::kAffine>},
-    {"softmax", "softmax", 1, 1, 1, true, parse_plain, size_of_first, nullptr, run_softmax},
-    {"add", "binary", 1, 2, 2, true, parse_binary<Bin::kAdd>, size_of_binary, nullptr, run_binary<Bin::kAdd>},
-    {"sub", "binary", 1, 2, 2, true, parse_binary<Bin::kSub>, size_of_binary, nullptr, run_binary<Bin::kSub>},
-    {"mul", "binary", 1, 2, 2, true, parse_binary<Bin::kMul>, size_of_binary, nullptr, run_binary<Bin::kMul>},
-    {"concat", "copy_channels", 1, kAnyNumber, kAnyNumber, false, parse_concat, size_of_binary, nullptr, run_concat},
-    {"slice", "copy_channels", 1, 1, 1, false, parse_slice, size_of_first, nullptr, run_slice},
+    {"conv", "conv3d", 1, 1, 1, false, " weight bias stride padding dilation groups ", parse_conv, size_of_conv,
+     nullptr, run_conv},
+    {"avg_pool", "avg_pool3d", 1, 1, 1, false, " kernel stride padding ceil_mode count_include_pad ", parse_avg_pool,
+     size_of_avg_pool, nullptr, run_avg_pool},
+    {"resize", "resize3d", 1, 2, 1, false, " align_corners factor ", parse_resize, size_of_resize, prepare_resize,
+     run_resize},
+    {"prelu", "activation", 1, 1, 1, true, " slope ", parse_prelu, size_of_first, nullptr, run_activation<Act::kLeaky>},
+    {"leaky_relu", "activation", 1, 1, 1, true, " slope ", parse_leaky_relu, size_of_first, nullptr,
+     run_activation<Act::kLeaky>},
+    {"relu", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kRelu>},
+    {"sigmoid", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kSigmoid>},
+    {"affine", "activation", 1, 1, 1, true, " scale shift ", parse_affine, size_of_first, nullptr,
+     run_activation<Act::kAffine>},
+    {"softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax},
+    {"add", "binary", 1, 2, 2, true, " scalar ", parse_binary<Bin::kAdd>, size_of_binary, nullptr,
+     run_binary<Bin::kAdd>},
+    {"sub", "binary", 1, 2, 2, true, " scalar reversed ", parse_binary<Bin::kSub>, size_of_binary, nullptr,
+     run_binary<Bin::kSub>},
+    {"mul", "binary", 1, 2, 2, true, " scalar ", parse_binary<Bin::kMul>, size_of_binary, nullptr,
+     run_binary<Bin::kMul>},
+    {"concat", "copy_channels", 1, kAnyNumber, kAnyNumber, false, "", parse_concat, size_of_binary, nullptr,
+     run_concat},
+    {"slice", "copy_channels", 1, 1, 1, false, " first count ", parse_slice, size_of_first, nullptr, run_slice},
 };
 
 }  // namespace

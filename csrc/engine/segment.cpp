@@ -1,6 +1,7 @@
 #include "engine/segment.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -82,21 +83,26 @@ Box widen(Box box, const std::array<double, 3>& margin_mm, const CaseInput& inpu
     return box;
 }
 
-// "threshold" and "paste" of one tile: labels and, if asked for, the probability itself.
+// "threshold" and "paste" of one tile, from its slice `skip` on: the slices before it belong to the tile before.
+// Throws FORMAT where a probability is no number: it must not pass for "no infection".
 void write_tile(const stage::Threshold& threshold, const float* tile, const std::array<int64_t, 3>& size,
-                const std::array<int64_t, 3>& origin, const CaseOutput& output, int threads) {
-    parallel_for(size[0] * size[1], 16, threads, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
+                const std::array<int64_t, 3>& origin, int64_t skip, const CaseOutput& output, int threads) {
+    std::atomic<bool> is_nan{false};
+    parallel_for((size[0] - skip) * size[1], 16, threads, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin + skip * size[1]; row < end + skip * size[1]; ++row) {
             const int64_t d = origin[0] + row / size[1], h = origin[1] + row % size[1];
             for (int64_t w = 0; w < size[2]; ++w) {
                 const float p = tile[row * size[2] + w];
                 const int64_t at = origin[2] + w;
+                if (p != p) is_nan.store(true, std::memory_order_relaxed);
                 if (output.probability.data != nullptr) output.probability.at(d, h, at) = p;
                 if (p > threshold.above && (!threshold.within_lungs || output.lungs.at(d, h, at) != 0))
                     output.labels.at(d, h, at) = threshold.label;
             }
         }
     });
+    COVFAST_REQUIRE(!is_nan, FORMAT, "network: got NaN near slice ", origin[0],
+                    ", expected probabilities; the model's weights are broken");
 }
 
 template <class T>
@@ -176,7 +182,11 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     orient(output.lungs, recipe.orientation);
     orient(output.probability, recipe.orientation);
     box.end = input.size;
-    if (recipe.crops) box = widen(bounding_box(output.lungs, context.threads), recipe.crop.margin_mm, input);
+    if (recipe.crops) {
+        box = bounding_box(output.lungs, context.threads);
+        COVFAST_REQUIRE(box.begin[0] < box.end[0], NO_LUNGS, "hu: got a volume without lungs, expected a chest CT");
+        box = widen(box, recipe.crop.margin_mm, input);
+    }
     fill(output.labels, &output.lungs, context.threads);
     if (output.probability.data != nullptr) fill(output.probability, nullptr, context.threads);
     timer.stop("crop");
@@ -190,12 +200,13 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     timer.stop("plan");
     double write_ms = 0;
     Position position{progress, 0, box.end[0] - box.begin[0]};
+    const Progress inner = position.inner();
     for (int64_t d = box.begin[0]; d < box.end[0]; d += tile[0]) {
         position.done = d - box.begin[0];
         const std::array<int64_t, 3> origin{std::min(d, box.end[0] - tile[0]), box.begin[1], box.begin[2]};
-        const float* probability = chain.run(origin, position.inner());
+        const float* probability = chain.run(origin, inner);
         const auto start = Clock::now();
-        write_tile(recipe.threshold, probability, tile, origin, output, context.threads);
+        write_tile(recipe.threshold, probability, tile, origin, d - origin[0], output, context.threads);
         write_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     }
     progress.poll("segment", position.total, position.total);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/polling.h"
 #include "kernels/resample_axis.h"
 #include "kernels/resample_table.h"
 #include "kernels/softmax.h"
@@ -208,6 +209,7 @@ void TileChain::window(std::array<int64_t, 3> origin) {
 }
 
 const float* TileChain::run(std::array<int64_t, 3> origin, const Progress& progress) {
+    const PollScope scope(progress, "tile", 0, 1);  // the other steps poll too, where a tile is large
     auto start = std::chrono::steady_clock::now();
     window(origin);
     ms_[0] += ms_since(start);

@@ -6,9 +6,9 @@
 namespace covfast {
 
 int64_t pool_out_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, bool ceil_mode) {
-    const int64_t room = size + 2 * padding - kernel;
-    if (room < 0 && !ceil_mode) return 0;
-    int64_t out = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+    const int64_t room = size + 2 * padding - kernel + (ceil_mode ? stride - 1 : 0);
+    if (room < 0) return 0;  // a division would round up to a window that does not fit
+    int64_t out = room / stride + 1;
     if (ceil_mode && (out - 1) * stride >= size + padding) --out;
     return out;
 }

@@ -18,10 +18,18 @@ struct HuView {
     std::array<int64_t, 3> size, stride;  // (D, H, W); strides in elements
 };
 
+// Strides of a (D, H, W) array in elements. Throws SHAPE where they are no whole elements, as in a field of a packed
+// record, or the data is not aligned for T.
 template <class T>
-std::array<int64_t, 3> element_strides(const py::array& array) {
+std::array<int64_t, 3> element_strides(const py::array& array, const char* name) {
     std::array<int64_t, 3> stride;
-    for (int axis = 0; axis < 3; ++axis) stride[axis] = array.strides(axis) / static_cast<int64_t>(sizeof(T));
+    bool is_whole = reinterpret_cast<uintptr_t>(array.data()) % alignof(T) == 0;
+    for (int axis = 0; axis < 3; ++axis) {
+        stride[axis] = array.strides(axis) / static_cast<int64_t>(sizeof(T));
+        is_whole = is_whole && stride[axis] * static_cast<int64_t>(sizeof(T)) == array.strides(axis);
+    }
+    COVFAST_REQUIRE(is_whole, SHAPE, name, ": got a layout that is no whole elements apart, expected an array of ",
+                    py::str(py::dtype::of<T>()).cast<std::string>(), "; copy it first");
     return stride;
 }
 
@@ -34,7 +42,7 @@ inline HuView hu_view(const py::array& hu) {
     return {hu.data(),
             is_float,
             {hu.shape(0), hu.shape(1), hu.shape(2)},
-            is_float ? element_strides<float>(hu) : element_strides<int16_t>(hu)};
+            is_float ? element_strides<float>(hu, "hu") : element_strides<int16_t>(hu, "hu")};
 }
 
 // A writable (D, H, W) array of T, any strides. Throws SHAPE, DTYPE.
@@ -46,7 +54,7 @@ View3<T> output_view(py::array& array, const char* name) {
                     py::str(py::dtype::of<T>()).cast<std::string>());
     return {static_cast<T*>(array.mutable_data()),
             {array.shape(0), array.shape(1), array.shape(2)},
-            element_strides<T>(array)};
+            element_strides<T>(array, name)};
 }
 
 }  // namespace covfast::python

@@ -24,8 +24,12 @@ NetworkHolder open_network(const std::string& path) {
 }
 
 const Backend& backend_named(const std::string& name) {
-    for (const Backend* backend : backends())
-        if (name == backend->name) return *backend;
+    for (const Backend* backend : backends()) {
+        if (name != backend->name) continue;
+        const char* reason = backend->missing();
+        COVFAST_REQUIRE(reason == nullptr, DEVICE, "backend: got '", name, "', expected one that runs here; ", reason);
+        return *backend;
+    }
     fail(Code::DEVICE, "backend: got '", name, "', expected a name of backends()");
 }
 
@@ -58,10 +62,6 @@ void register_engine(py::module_& m) {
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
         .def_property_readonly("rank", &Network::rank)
         .def_property_readonly("in_channels", &Network::in_channels)
-        .def_property_readonly("out_channels", &Network::out_channels)
-        .def_property_readonly("multiple", &Network::multiple)
-        .def_property_readonly("fixed_size", &Network::fixed_size)
-        .def_property_readonly("metadata_json", [](const Network& n) { return n.package().metadata().print(); })
         .def(
             "choose_backend",
             [](const Network& n, const std::string& device) { return choose_backend(device, n.kernels()).name; },

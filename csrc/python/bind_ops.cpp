@@ -49,14 +49,14 @@ FloatArray run_resample_axis(const FloatArray& x, int64_t n_out, bool antialias,
     return y;
 }
 
-// CPU backends read the strided volume where it lies; a device gets a contiguous copy.
 FloatArray run_window_hu(const py::array& hu, float low, float high, const std::string& device, int threads) {
     const HuView view = hu_view(hu);
     FloatArray y({view.size[0], view.size[1], view.size[2]});
     WindowHuParams params{view.data, view.is_float, {}, {}, low, high, y.mutable_data()};
     for (int axis = 0; axis < 3; ++axis) params.size[axis] = view.size[axis], params.stride[axis] = view.stride[axis];
     py::gil_scoped_release nogil;
-    const Backend& backend = choose_backend(device);
+    // A strided volume in host memory is read where it lies, so "auto" means the CPU.
+    const Backend& backend = choose_backend(device == "auto" ? "cpu" : device);
     COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
                     "', expected 'cpu' for an array in host memory");
     window_hu(params, {&backend, threads});

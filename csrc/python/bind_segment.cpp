@@ -2,7 +2,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
+#include <string_view>
 
 #include "engine/network.h"
 #include "engine/package.h"
@@ -18,17 +20,20 @@ namespace {
 CaseInput case_input(const py::array& hu, const std::array<double, 3>& spacing_mm) {
     const HuView view = hu_view(hu);
     for (double mm : spacing_mm)
-        COVFAST_REQUIRE(mm > 0 && mm < 1e6, VALUE_RANGE, "spacing_mm: got ", mm, ", expected a number > 0");
+        COVFAST_REQUIRE(mm >= 1e-3 && mm <= 1e3, VALUE_RANGE, "spacing_mm: got ", mm, ", expected 0.001 to 1000 mm");
     return {view.data, view.is_float, view.size, view.stride, spacing_mm};
 }
 
 class Segmenter {
 public:
     Segmenter(const std::string& path, const std::string& device, int threads)
-        : package_(Package::open(path)),
-          network_(Network::create(package_)),
-          recipe_(Recipe::parse(package_->metadata().at("recipe"))),
-          context_{&choose_backend(device, needed_ops()), threads} {}
+        : package_(Package::open(path)), network_(Network::create(package_)), recipe_(parse(*package_)) {
+        const Backend& backend = choose_backend(device, needed_ops());
+        // The tile steps work in host memory: what a CUDA kernel would be given is not on its device.
+        COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
+                        "', expected 'cpu', where recipes run so far");
+        context_ = {&backend, threads, nullptr};
+    }
 
     std::string backend() const { return context_.backend->name; }
     std::string device() const { return context_.backend->device; }
@@ -60,25 +65,40 @@ public:
     }
 
 private:
+    static Recipe parse(const Package& package) {
+        const Json& json = package.metadata().at("recipe");
+        COVFAST_REQUIRE(!json.is_null(), FORMAT, package.file_name(),
+                        ": got a network without a recipe, expected one; covfast.load runs the network alone");
+        try {
+            return Recipe::parse(json);
+        } catch (const Error& error) {
+            fail(error.code(), package.file_name(), ": ", error.what());
+        }
+    }
+
     // What the network, the tile stages and the lungs run on the backend.
     std::vector<const char*> needed_ops() const {
         std::vector<const char*> ops = network_->kernels();
-        ops.insert(ops.end(), {"window_hu", "resample_axis", "softmax"});
+        ops.insert(ops.end(), {"window_hu", "resample_axis", "softmax", "lungs_shrink", "lungs_paint"});
         return ops;
     }
 
     std::shared_ptr<const Package> package_;
     std::shared_ptr<const Network> network_;
     Recipe recipe_;
-    Context context_;
+    Context context_{};
 };
 
 }  // namespace
 
 void register_segment(py::module_& m) {
     py::class_<Segmenter>(m, "Segmenter")
-        .def(py::init<const std::string&, const std::string&, int>(), py::arg("path"), py::arg("device"),
-             py::arg("threads"))
+        .def(py::init([](const py::bytes& path, const std::string& device, int threads) {
+                 const std::string file = path;  // bytes: a path need not be UTF-8
+                 py::gil_scoped_release nogil;
+                 return std::make_unique<Segmenter>(file, device, threads);
+             }),
+             py::arg("path"), py::arg("device"), py::arg("threads"))
         .def_property_readonly("backend", &Segmenter::backend)
         .def_property_readonly("device", &Segmenter::device)
         .def("run", &Segmenter::run, py::arg("hu"), py::arg("spacing_mm"), py::arg("labels"), py::arg("lungs"),

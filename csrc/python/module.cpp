@@ -2,6 +2,7 @@
 #include <pybind11/typing.h>
 
 #include <cstring>
+#include <new>
 
 #include "core/error.h"
 #include "python/bind.h"
@@ -23,6 +24,9 @@ const char* class_of(Code code) {
 void translate(std::exception_ptr thrown) {
     try {
         if (thrown) std::rethrow_exception(thrown);
+    } catch (const std::bad_alloc&) {
+        py::set_error(py::module_::import("covfast.errors").attr("MemoryLimitError"),
+                      "memory: got a refusal from the system, expected enough free memory for this volume or network");
     } catch (const Error& error) {
         // A message may quote a file name that is no UTF-8.
         const py::object text = py::reinterpret_steal<py::object>(
