@@ -23,26 +23,55 @@
 namespace covfast {
 namespace {
 
-constexpr double kCoarse_mm = 2.5;  // walls of bowel and diaphragm are wider; finer costs time, coarser joins them
-constexpr int64_t kSlabVoxels = int64_t(1) << 24;  // between two polls of progress
+constexpr double kCoarse_mm = 2.5;   // walls of bowel and diaphragm are wider; finer costs time, coarser joins them
+constexpr double kMostCoarse = 8e6;  // voxels of the coarse grid: bounds time and memory where slices are thin or many
+constexpr int64_t kMostIndices = int64_t(1) << 31;  // rows, pieces and queues of the coarse grid are int32
+// Most bytes alive for each coarse voxel: in flood (HU, masks, a distance, queues), and in ball_close (HU, masks; the
+// padded box's mask and distance).
+constexpr double kBytes = 24, kBytesClosing = 12, kBytesPadded = 5;
+constexpr double kLeast_mm = 1e-3, kMost_mm = 1e3;
+constexpr int64_t kSlabVoxels = int64_t(1) << 22;  // between two polls of progress
 
 void check(const LungsParams& p) {
     for (int axis = 0; axis < 3; ++axis) {
         COVFAST_REQUIRE(p.size[axis] >= 1, SHAPE, "hu: got a size of ", p.size[axis], ", expected at least 1");
-        COVFAST_REQUIRE(std::isfinite(p.spacing_mm[axis]) && p.spacing_mm[axis] > 0, VALUE_RANGE, "spacing_mm: got ",
-                        p.spacing_mm[axis], ", expected finite numbers > 0");
+        COVFAST_REQUIRE(p.spacing_mm[axis] >= kLeast_mm && p.spacing_mm[axis] <= kMost_mm, VALUE_RANGE,
+                        "spacing_mm: got ", p.spacing_mm[axis], ", expected numbers from ", kLeast_mm, " to ", kMost_mm,
+                        " mm");
+    }
+}
+
+int64_t coarse_size(const LungsPassParams& pass, int axis) { return (pass.size[axis] - 1) / pass.factor[axis] + 1; }
+
+// Raises the factor of the finest axis until the coarse grid is small enough; painting at full resolution keeps the
+// outline accurate.
+void bound_coarse(LungsPassParams& pass, const double* spacing_mm) {
+    const auto is_finer = [&](int a, int b) { return spacing_mm[a] * pass.factor[a] < spacing_mm[b] * pass.factor[b]; };
+    while (double(coarse_size(pass, 0)) * coarse_size(pass, 1) * coarse_size(pass, 2) > kMostCoarse) {
+        int finest = -1;
+        for (int a : {2, 1, 0}) {
+            if (pass.factor[a] == kMaxLungsFactor || coarse_size(pass, a) == 1) continue;
+            if (finest < 0 || is_finer(a, finest)) finest = a;
+        }
+        if (finest < 0) return;
+        ++pass.factor[finest];
     }
 }
 
 LungsPassParams plan(const LungsParams& p) {
+    check(p);
     LungsPassParams pass{};
     pass.hu = p.hu, pass.is_float = p.is_float, pass.shell_hu = coarse::kEdge, pass.labels = p.labels;
     for (int a = 0; a < 3; ++a) {
         pass.size[a] = p.size[a], pass.stride[a] = p.stride[a], pass.label_stride[a] = p.label_stride[a];
         const double factor = std::clamp(std::round(kCoarse_mm / p.spacing_mm[a]), 1.0, double(kMaxLungsFactor));
         pass.factor[a] = static_cast<int64_t>(factor);
-        pass.coarse_size[a] = (p.size[a] + pass.factor[a] - 1) / pass.factor[a];
     }
+    bound_coarse(pass, p.spacing_mm);
+    double voxels = 1;
+    for (int a = 0; a < 3; ++a) voxels *= pass.coarse_size[a] = coarse_size(pass, a);
+    COVFAST_REQUIRE(voxels < double(kMostIndices), MEMORY_LIMIT, "hu: got ", p.size[0], " x ", p.size[1], " x ",
+                    p.size[2], " voxels, expected a volume with fewer than 2^31 voxels after block means");
     return pass;
 }
 
@@ -53,6 +82,7 @@ void run_pass(const Context& context, void (*Backend::*op)(const LungsPassParams
     const int64_t slab = std::max<int64_t>(1, kSlabVoxels / slice);
     for (int64_t z = 0; z < pass.coarse_size[0]; z += slab) {
         progress.poll("lungs", stage, 8);
+        const PollScope scope(progress, "lungs", stage, 8);
         pass.first = z, pass.last = std::min(z + slab, pass.coarse_size[0]);
         run(context, op, name, pass);
     }
@@ -72,34 +102,43 @@ coarse::Mask encode(const coarse::Grid& grid, const coarse::Lungs& lungs, const 
     const auto [depth, height, width] = grid.size;
     const coarse::Mask& side = lungs.side;
     coarse::Mask code(side.size());
-    parallel_for(
-        depth, 1, grid.threads, [&, depth = depth, height = height, width = width](int64_t begin, int64_t end) {
-            for (int64_t i = begin * height * width; i < end * height * width; ++i) {
-                const int64_t x = i % width, y = i / width % height, z = i / (height * width);
-                int counts[3] = {}, near[3] = {}, airway = 0, all = 0;
-                for (int64_t zz = std::max<int64_t>(0, z - 1); zz <= std::min(depth - 1, z + 1); ++zz)
-                    for (int64_t yy = std::max<int64_t>(0, y - 1); yy <= std::min(height - 1, y + 1); ++yy)
-                        for (int64_t xx = std::max<int64_t>(0, x - 1); xx <= std::min(width - 1, x + 1); ++xx) {
-                            const int64_t k = (zz * height + yy) * width + xx;
-                            ++counts[side[k]], ++near[aerated[k]], airway += lungs.airway[k], ++all;
-                        }
-                if (side[i]) {
-                    const bool is_filled = !aerated[i] && 2 * counts[side[i]] >= all;
-                    code[i] = side[i] | (counts[side[i]] == all || is_filled ? kSolid : kShell);
-                } else if (near[1] + near[2] > 0 && airway == 0 && !lungs.exterior[i]) {
-                    code[i] = (near[1] > near[2] ? coarse::kLeft : coarse::kRight) | kShell;
-                }
+    polled_for(grid, depth, [&, depth = depth, height = height, width = width](int64_t begin, int64_t end) {
+        for (int64_t i = begin * height * width; i < end * height * width; ++i) {
+            const int64_t x = i % width, y = i / width % height, z = i / (height * width);
+            int counts[3] = {}, near[3] = {}, airway = 0, all = 0;
+            for (int64_t zz = std::max<int64_t>(0, z - 1); zz <= std::min(depth - 1, z + 1); ++zz)
+                for (int64_t yy = std::max<int64_t>(0, y - 1); yy <= std::min(height - 1, y + 1); ++yy)
+                    for (int64_t xx = std::max<int64_t>(0, x - 1); xx <= std::min(width - 1, x + 1); ++xx) {
+                        const int64_t k = (zz * height + yy) * width + xx;
+                        ++counts[side[k]], ++near[aerated[k]], airway += lungs.airway[k], ++all;
+                    }
+            if (side[i]) {
+                const bool is_filled = !aerated[i] && 2 * counts[side[i]] >= all;
+                code[i] = side[i] | (counts[side[i]] == all || is_filled ? kSolid : kShell);
+            } else if (near[1] + near[2] > 0 && airway == 0 && !lungs.exterior[i]) {
+                code[i] = (near[1] > near[2] ? coarse::kLeft : coarse::kRight) | kShell;
             }
-        });
+        }
+    });
     return code;
 }
 
 }  // namespace
 
+int64_t lungs_workspace_bytes(const LungsParams& params) {
+    const LungsPassParams pass = plan(params);
+    double voxels = 1, padded = 1;
+    for (int a = 0; a < 3; ++a) {
+        const float mm = static_cast<float>(params.spacing_mm[a] * pass.factor[a]);
+        voxels *= pass.coarse_size[a];
+        padded *= pass.coarse_size[a] + 2 * coarse::closing_pad(coarse::kBall_mm, mm);
+    }
+    return static_cast<int64_t>(std::max(kBytes * voxels, kBytesClosing * voxels + kBytesPadded * padded));
+}
+
 void lungs(const LungsParams& params, const Context& context, const Progress& progress) {
-    check(params);
     LungsPassParams pass = plan(params);
-    coarse::Grid grid{{}, {}, context.threads};
+    coarse::Grid grid{{}, {}, context.threads, &progress, 1};
     for (int a = 0; a < 3; ++a) {
         grid.size[a] = pass.coarse_size[a];
         grid.mm[a] = static_cast<float>(params.spacing_mm[a] * pass.factor[a]);
@@ -113,9 +152,10 @@ void lungs(const LungsParams& params, const Context& context, const Progress& pr
         means.download(hu.data(), hu.size() * sizeof(int16_t), context.stream);
     }
     check_finite(hu, pass);
-    coarse::Lungs found = coarse::find_lungs(grid, hu.data(), progress);
+    coarse::Lungs found = coarse::find_lungs(grid, hu.data());
     const coarse::Mask aerated = found.side;
-    coarse::close_lungs(grid, hu.data(), found, aerated, progress);
+    coarse::close_lungs(grid, hu.data(), found, aerated);
+    grid.stage = 7;
     const coarse::Mask codes = encode(grid, found, aerated);
     code.upload(codes.data(), codes.size(), context.stream);
     pass.code = code.data();

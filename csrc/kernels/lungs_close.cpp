@@ -7,13 +7,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/threads.h"
 #include "kernels/lungs_find.h"
 
 namespace covfast::coarse {
 namespace {
 
-constexpr float kBall_mm = 10;
 constexpr float kStalk_mm = 5;           // half the width of a vessel that a lesion may hang on
 constexpr int kBone = 150;               // HU on the coarse grid; consolidated lung stays below, with contrast too
 constexpr double kLeastSlice_mm2 = 800;  // of aerated lung, for a hull to mean something
@@ -170,11 +168,11 @@ void add_consolidation(const Grid& grid, const int16_t* hu, const Mask& allowed,
 void fill_islands(const Grid& grid, Mask& lung) {
     const int64_t n = grid.voxels(), height = grid.size[1], width = grid.size[2];
     Mask rest(n), away(n, 1);
-    for (int64_t i = 0; i < n; ++i) rest[i] = !lung[i];
+    each_voxel(grid, [&](int64_t i) { rest[i] = !lung[i]; });
     std::vector<float> squared;
     distance2(grid, rest.data(), kStalk_mm, squared);
     Mask deep(n);
-    for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kStalk_mm * kStalk_mm;
+    each_voxel(grid, [&](int64_t i) { deep[i] = squared[i] > kStalk_mm * kStalk_mm; });
     const Components parts = components(grid, deep.data(), false);
     std::vector<uint8_t> is_island(parts.count, 1);
     for (const Run& run : parts.runs) {
@@ -185,19 +183,27 @@ void fill_islands(const Grid& grid, Mask& lung) {
     paint(grid, parts, is_island, 0, away.data());
     const float back = kStalk_mm + 0.5f;
     distance2(grid, away.data(), back, squared);
-    for (int64_t i = 0; i < n; ++i) lung[i] |= squared[i] <= back * back;
+    each_voxel(grid, [&](int64_t i) { lung[i] |= squared[i] <= back * back; });
 }
 
 // Voxels that closing may take: neither outside the body nor airway nor an airway's wall.
 Mask find_allowed(const Grid& grid, const Lungs& lungs) {
-    const int64_t n = grid.voxels(), width = grid.size[2], plane = grid.size[1] * width;
-    Mask allowed(n);
-    for (int64_t i = 0; i < n; ++i) allowed[i] = !lungs.exterior[i] && !lungs.airway[i];
-    for (int64_t i = 0; i < n; ++i) {
-        if (!lungs.airway[i]) continue;
-        for (int64_t step : {int64_t(1), width, plane}) {
-            if (i >= step) allowed[i - step] = 0;
-            if (i + step < n) allowed[i + step] = 0;
+    const auto [depth, height, width] = grid.size;
+    const int64_t plane = height * width;
+    Mask allowed(grid.voxels());
+    each_voxel(grid, [&](int64_t i) { allowed[i] = !lungs.exterior[i] && !lungs.airway[i]; });
+    for (int64_t row = 0; row < depth * height; ++row) {
+        if (row % 64 == 0) grid.poll();
+        const int64_t z = row / height, y = row % height;
+        for (int64_t x = 0; x < width; ++x) {
+            const int64_t i = row * width + x;
+            if (!lungs.airway[i]) continue;
+            if (x > 0) allowed[i - 1] = 0;
+            if (x + 1 < width) allowed[i + 1] = 0;
+            if (y > 0) allowed[i - width] = 0;
+            if (y + 1 < height) allowed[i + width] = 0;
+            if (z > 0) allowed[i - plane] = 0;
+            if (z + 1 < depth) allowed[i + plane] = 0;
         }
     }
     return allowed;
@@ -205,32 +211,32 @@ Mask find_allowed(const Grid& grid, const Lungs& lungs) {
 
 }  // namespace
 
-void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& aerated, const Progress& progress) {
+void close_lungs(Grid grid, const int16_t* hu, Lungs& lungs, const Mask& aerated) {
     const int64_t n = grid.voxels();
     const Mask allowed = find_allowed(grid, lungs);
     Mask claims(n);  // bit `side` for each lung that wants a voxel
     for (uint8_t me : {kLeft, kRight}) {
-        progress.poll("lungs", 4 + me, 8);
+        grid.stage = 4 + me;
         Mask lung(n);
-        for (int64_t i = 0; i < n; ++i) lung[i] = aerated[i] == me;
+        each_voxel(grid, [&](int64_t i) { lung[i] = aerated[i] == me; });
         fill_holes(grid, lung);
         lung = ball_close(grid, lung, kBall_mm);
         fill_islands(grid, lung);
-        for (int64_t i = 0; i < n; ++i) lung[i] = lung[i] && (aerated[i] == me || (allowed[i] && !aerated[i])) ? me : 0;
+        const auto may_be_mine = [&](int64_t i) { return aerated[i] == me || (allowed[i] && !aerated[i]); };
+        each_voxel(grid, [&](int64_t i) { lung[i] = lung[i] && may_be_mine(i) ? me : 0; });
         Mask add(n);
-        parallel_for(grid.size[0], 1, grid.threads, [&](int64_t begin, int64_t end) {
+        polled_for(grid, grid.size[0], [&](int64_t begin, int64_t end) {
             for (int64_t z = begin; z < end; ++z) add_consolidation(grid, hu, allowed, lung, me, z, add);
         });
-        for (int64_t i = 0; i < n; ++i)
-            if (add[i] && !aerated[i]) lung[i] = me;
+        each_voxel(grid, [&](int64_t i) { lung[i] = add[i] && !aerated[i] ? me : lung[i]; });
         add_to_ribs(grid, hu, allowed, me, lung);
         fill_holes(grid, lung);
-        for (int64_t i = 0; i < n; ++i)
-            claims[i] |= lung[i] && (aerated[i] == me || (allowed[i] && !aerated[i])) ? me : 0;
+        each_voxel(grid, [&](int64_t i) { claims[i] |= lung[i] && may_be_mine(i) ? me : 0; });
     }
     // What both lungs claim, between them, is mediastinum.
-    for (int64_t i = 0; i < n; ++i)
+    each_voxel(grid, [&](int64_t i) {
         lungs.side[i] = aerated[i] ? aerated[i] : claims[i] == kLeft + kRight ? 0 : claims[i];
+    });
 }
 
 }  // namespace covfast::coarse

@@ -19,6 +19,7 @@ Mask find_padding(const Grid& grid, const int16_t* hu) {
     Mask padding(grid.voxels());
     std::vector<int64_t> open;
     for (int64_t z = 0; z < grid.size[0]; ++z) {
+        grid.poll();
         const int16_t* slice = hu + z * plane;
         uint8_t* mark = padding.data() + z * plane;
         for (int64_t corner : {int64_t(0), width - 1, plane - width, plane - 1}) {
@@ -42,20 +43,20 @@ Mask find_padding(const Grid& grid, const int16_t* hu) {
 
 Mask find_body(const Grid& grid, const int16_t* hu) {
     Mask tissue(grid.voxels()), core(grid.voxels());
-    for (size_t i = 0; i < tissue.size(); ++i) tissue[i] = hu[i] >= kAerated;
+    each_voxel(grid, [&](int64_t i) { tissue[i] = hu[i] >= kAerated; });
     std::vector<float> squared;
     distance2(grid, tissue.data(), kBodyErosion_mm, squared);
-    for (size_t i = 0; i < core.size(); ++i) core[i] = squared[i] > kBodyErosion_mm * kBodyErosion_mm;
+    each_voxel(grid, [&](int64_t i) { core[i] = squared[i] > kBodyErosion_mm * kBodyErosion_mm; });
     const Components parts = components(grid, core.data(), false);
     std::vector<int64_t> voxels(parts.count);
     for (const Run& run : parts.runs) voxels[run.label] += run.end - run.begin;
     std::vector<uint8_t> rest(parts.count, 1);
     if (parts.count > 0) rest[std::max_element(voxels.begin(), voxels.end()) - voxels.begin()] = 0;
     Mask away(grid.voxels(), 1);
-    for (size_t i = 0; i < core.size(); ++i) away[i] = !core[i];
+    each_voxel(grid, [&](int64_t i) { away[i] = !core[i]; });
     paint(grid, parts, rest, 1, away.data());
     distance2(grid, away.data(), kBodyRegrowth_mm, squared);
-    for (size_t i = 0; i < tissue.size(); ++i) tissue[i] &= squared[i] <= kBodyRegrowth_mm * kBodyRegrowth_mm;
+    each_voxel(grid, [&](int64_t i) { tissue[i] &= squared[i] <= kBodyRegrowth_mm * kBodyRegrowth_mm; });
     return tissue;
 }
 
@@ -65,16 +66,16 @@ Mask find_edge(const Grid& grid, const Mask& padding) {
     const int64_t strip_h = std::max<int64_t>(1, std::lround(kEdge_mm / grid.mm[1]));
     const int64_t strip_w = std::max<int64_t>(1, std::lround(kEdge_mm / grid.mm[2]));
     Mask edge(grid.voxels());
-    for (int64_t i = 0; i < grid.voxels(); ++i) {
+    each_voxel(grid, [&](int64_t i) {
         const int64_t x = i % width, y = i / width % height;
         edge[i] = x < strip_w || y < strip_h || x >= width - strip_w || y >= height - strip_h;
-    }
+    });
     if (std::find(padding.begin(), padding.end(), 1) == padding.end()) return edge;
     Mask inside(grid.voxels());
-    for (size_t i = 0; i < inside.size(); ++i) inside[i] = !padding[i];
+    each_voxel(grid, [&](int64_t i) { inside[i] = !padding[i]; });
     std::vector<float> squared;
     distance2(grid, inside.data(), kEdge_mm, squared);
-    for (size_t i = 0; i < edge.size(); ++i) edge[i] |= squared[i] <= kEdge_mm * kEdge_mm;
+    each_voxel(grid, [&](int64_t i) { edge[i] |= squared[i] <= kEdge_mm * kEdge_mm; });
     return edge;
 }
 
@@ -112,6 +113,7 @@ std::vector<Region> measure_regions(const Grid& grid, const Components& parts, c
         r.voxels += run.end - run.begin;
         for (int64_t x = run.begin; x < run.end; ++x) r.edge += edge[run.row * grid.size[2] + x];
     }
+    grid.poll();
     const double strip = std::max<double>(1, std::lround(kEdge_mm / grid.mm[1]));
     for (Region& r : regions) {
         r.side_mm = std::sqrt(double(r.voxels) * grid.mm[1] * grid.mm[2]);
@@ -125,7 +127,7 @@ std::vector<Region> measure_regions(const Grid& grid, const Components& parts, c
 Exterior find_exterior(const Grid& grid, const int16_t* hu) {
     const Mask padding = find_padding(grid, hu), edge = find_edge(grid, padding);
     Mask free = find_body(grid, hu);
-    for (size_t i = 0; i < free.size(); ++i) free[i] = !free[i] && !padding[i];
+    each_voxel(grid, [&](int64_t i) { free[i] = !free[i] && !padding[i]; });
     const Components parts = components(grid, free.data(), true);
     std::vector<Region> regions = measure_regions(grid, parts, edge);
     Exterior result{padding, read_gas(grid, hu, parts, regions)};
@@ -139,6 +141,7 @@ Exterior find_exterior(const Grid& grid, const int16_t* hu) {
                 ++regions[run.label].deep;
                 regions[run.label].textured += hu[i] > result.gas_hu + kTextured;
             }
+    grid.poll();
     std::vector<uint8_t> outside(parts.count);
     for (int32_t k = 0; k < parts.count; ++k) {
         const Region& r = regions[k];

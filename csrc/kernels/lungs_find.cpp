@@ -47,7 +47,7 @@ std::vector<Piece> choose_lungs(const std::vector<Piece>& pieces) {
 // small patient, main bronchi, air in the oesophagus. `labels` gets `gas` there.
 void add_narrow_gas(const Grid& grid, const int16_t* hu, const std::vector<float>& squared, uint8_t gas, Mask& labels) {
     Mask deep(grid.voxels());
-    for (size_t i = 0; i < deep.size(); ++i) deep[i] = squared[i] > kGasCore_mm * kGasCore_mm;
+    each_voxel(grid, [&](int64_t i) { deep[i] = squared[i] > kGasCore_mm * kGasCore_mm; });
     const Components parts = components(grid, deep.data(), false);
     std::vector<uint8_t> is_new(parts.count, 1), take(parts.count);
     for (const Run& run : parts.runs)
@@ -62,13 +62,13 @@ void add_narrow_gas(const Grid& grid, const int16_t* hu, const std::vector<float
 // Keeps the wide part of the airways; thin bronchi go back to the lung.
 Mask keep_wide(const Grid& grid, const Mask& labels, uint8_t gas) {
     Mask airway(grid.voxels()), away(grid.voxels());
-    for (size_t i = 0; i < airway.size(); ++i) airway[i] = labels[i] == gas;
+    each_voxel(grid, [&](int64_t i) { airway[i] = labels[i] == gas; });
     std::vector<float> squared;
     distance2(grid, airway.data(), kThinAirway_mm, squared);
-    for (size_t i = 0; i < away.size(); ++i) away[i] = squared[i] <= kThinAirway_mm * kThinAirway_mm;
+    each_voxel(grid, [&](int64_t i) { away[i] = squared[i] <= kThinAirway_mm * kThinAirway_mm; });
     const float reach = kThinAirway_mm + *std::max_element(grid.mm, grid.mm + 3);  // the rim of a wide one is not round
     distance2(grid, away.data(), reach, squared);
-    for (size_t i = 0; i < airway.size(); ++i) airway[i] &= squared[i] <= reach * reach;
+    each_voxel(grid, [&](int64_t i) { airway[i] &= squared[i] <= reach * reach; });
     return airway;
 }
 
@@ -83,6 +83,7 @@ void add_slivers(const Grid& grid, const int16_t* hu, const Mask& unclaimed, Mas
     for (int a = 0; a < 3; ++a) reach[a] = static_cast<int64_t>(kNear_mm / grid.mm[a]);
     for (const Run& run : parts.runs) {
         if (!wanted[run.label]) continue;
+        grid.poll();
         const int64_t z = run.row / height, y = run.row % height;
         for (int64_t dz = -reach[0]; dz <= reach[0]; ++dz)
             for (int64_t dy = -reach[1]; dy <= reach[1]; ++dy) {
@@ -109,6 +110,7 @@ std::vector<Piece> measure(const Grid& grid, const int16_t* hu, const Components
     std::vector<Sums> sums(parts.count);
     for (const Run& run : parts.runs) {
         Sums& s = sums[run.label];
+        if ((&run - parts.runs.data()) % 4096 == 0) grid.poll();
         const int64_t z = run.row / grid.size[1], length = run.end - run.begin;
         if (s.first < 0) s.first = z;
         s.last = z + 1;
@@ -133,23 +135,24 @@ std::vector<Piece> measure(const Grid& grid, const int16_t* hu, const Components
     return pieces;
 }
 
-Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) {
+Lungs find_lungs(Grid grid, const int16_t* hu) {
     constexpr uint8_t kLung = 1, kGas = 2;
     Exterior exterior = find_exterior(grid, hu);
-    progress.poll("lungs", 3, 8);
+    grid.stage = 3;
     const int64_t n = grid.voxels();
     Mask inner(n), deep(n), labels(n);
     int64_t count = 0, aerated = 0;
     for (int64_t i = 0; i < n; ++i) {
+        if (i % 65536 == 0) grid.poll();
         inner[i] = hu[i] < kEdge && !exterior.mask[i];
         count += inner[i], aerated += inner[i] && hu[i] < kAerated;
     }
     // The lower threshold parts lungs, bowel and airways better, but ground glass all over the lung lies above it.
     const int edge = aerated > kLeastAerated * count ? kAerated : kEdge;
-    for (int64_t i = 0; i < n; ++i) deep[i] = inner[i] && hu[i] < edge;
+    each_voxel(grid, [&](int64_t i) { deep[i] = inner[i] && hu[i] < edge; });
     std::vector<float> squared;
     distance2(grid, deep.data(), kCore_mm, squared);
-    for (int64_t i = 0; i < n; ++i) deep[i] = squared[i] > kCore_mm * kCore_mm;
+    each_voxel(grid, [&](int64_t i) { deep[i] = squared[i] > kCore_mm * kCore_mm; });
     const Components cores = components(grid, deep.data(), false);
     const std::vector<Piece> pieces = measure(grid, hu, cores, 0.3), chosen = choose_lungs(pieces);
     if (chosen.empty()) fail_no_lungs(grid, hu, inner);
@@ -160,15 +163,15 @@ Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress) 
     paint(grid, cores, is_gas, kGas, labels.data());
     add_narrow_gas(grid, hu, squared, kGas, labels);
     flood(grid, hu, inner.data(), labels.data());
-    progress.poll("lungs", 4, 8);
+    grid.stage = 4;
 
     Lungs found{{}, keep_wide(grid, labels, kGas), std::move(exterior.mask)};
     Mask lung(n);
-    for (int64_t i = 0; i < n; ++i) {
+    each_voxel(grid, [&](int64_t i) {
         lung[i] = labels[i] && !found.airway[i];
         inner[i] &= !labels[i];
         labels[i] = labels[i] == kLung;
-    }
+    });
     flood(grid, hu, lung.data(), labels.data());  // thin bronchi, but not what hangs on the trachea alone
     found.side = split_sides(grid, hu, labels, cores, chosen);
     add_slivers(grid, hu, inner, found.side);

@@ -1,14 +1,15 @@
-// The structural steps of lungs on the coarse grid. Masks hold 0/1; `side` holds 0, 1 left, 2 right.
+// The structural steps of lungs on the coarse grid. All throw CANCELLED. Masks hold 0/1; `side` holds 0, 1 left, 2
+// right.
 #pragma once
 #include <cstdint>
 
-#include "core/progress.h"
 #include "kernels/lungs_grid.h"
 
 namespace covfast::coarse {
 
 constexpr int kAerated = -500;  // HU: surely air or aerated lung, whatever the voxel size
 constexpr int kEdge = -400;     // HU: halfway from lung (-850) to soft tissue (50); the lung's outline follows it
+constexpr float kBall_mm = 10;  // radius of the ball that closes vessels, hilar and pleural dents
 constexpr uint8_t kLeft = 1, kRight = 2;
 
 struct Exterior {
@@ -22,8 +23,8 @@ struct Lungs {
     Mask airway;  // trachea, main bronchi, stomach and bowel gas
     Mask exterior;
 };
-// Throws NO_LUNGS, CANCELLED.
-Lungs find_lungs(const Grid& grid, const int16_t* hu, const Progress& progress);
+// Throws NO_LUNGS.
+Lungs find_lungs(Grid grid, const int16_t* hu);
 
 // A connected part of a mask.
 struct Piece {
@@ -41,7 +42,7 @@ Mask split_sides(const Grid& grid, const int16_t* hu, const Mask& lung, const Co
 
 // Adds what belongs to a lung without being aerated: vessels and lesions inside it, hilar and pleural dents up to a
 // ball's size, consolidations between aerated lung and the chest wall.
-void close_lungs(const Grid& grid, const int16_t* hu, Lungs& lungs, const Mask& aerated, const Progress& progress);
+void close_lungs(Grid grid, const int16_t* hu, Lungs& lungs, const Mask& aerated);
 
 // Adds soft tissue between the back of one lung and the ribs to that lung's mask, where it is consolidated.
 void add_to_ribs(const Grid& grid, const int16_t* hu, const Mask& allowed, uint8_t me, Mask& lung);

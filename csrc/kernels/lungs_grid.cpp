@@ -69,7 +69,7 @@ void distance2(const Grid& grid, const uint8_t* mask, float cap_mm, std::vector<
     const int64_t plane = height * width;
     out.resize(grid.voxels());
     const float far = 4 * cap_mm * cap_mm;
-    parallel_for(depth, 1, grid.threads, [&](int64_t begin, int64_t end) {
+    polled_for(grid, depth, [&](int64_t begin, int64_t end) {
         std::vector<float> copy;
         for (int64_t z = begin; z < end; ++z) {
             float* slice = out.data() + z * plane;
@@ -78,13 +78,12 @@ void distance2(const Grid& grid, const uint8_t* mask, float cap_mm, std::vector<
             distance_axis(slice, height, width, width, grid.mm[1], cap_mm, copy);
         }
     });
-    parallel_for(height, 1, grid.threads, [&](int64_t begin, int64_t end) {
+    polled_for(grid, height, [&](int64_t begin, int64_t end) {
         std::vector<float> copy;
         for (int64_t y = begin; y < end; ++y)
             distance_axis(out.data() + y * width, depth, plane, width, grid.mm[0], cap_mm, copy);
     });
-    for (float& d : out)
-        if (d > cap_mm * cap_mm) d = far;
+    each_voxel(grid, [&](int64_t i) { out[i] = out[i] > cap_mm * cap_mm ? far : out[i]; });
 }
 
 Components components(const Grid& grid, const uint8_t* mask, bool in_plane) {
@@ -93,6 +92,7 @@ Components components(const Grid& grid, const uint8_t* mask, bool in_plane) {
     std::vector<int64_t> first(depth * height + 1);  // first run of each row
     std::vector<int32_t> parent;
     for (int64_t row = 0; row < depth * height; ++row) {
+        if (row % 64 == 0) grid.poll();
         first[row] = static_cast<int64_t>(found.runs.size());
         const uint8_t* m = mask + row * width;
         for (int64_t x = 0; x < width;) {
@@ -111,6 +111,7 @@ Components components(const Grid& grid, const uint8_t* mask, bool in_plane) {
             link_rows(found.runs, first[row - height], first[row - height + 1], first[row], end, parent);
     }
     for (size_t i = 0; i < parent.size(); ++i) {
+        if (i % 65536 == 0) grid.poll();
         const int32_t root = root_of(parent, static_cast<int32_t>(i));
         found.runs[i].label = root == static_cast<int32_t>(i) ? found.count++ : found.runs[root].label;
     }
@@ -121,6 +122,7 @@ void paint(const Grid& grid, const Components& parts, const std::vector<uint8_t>
     for (const Run& run : parts.runs)
         if (keep[run.label])
             std::fill(out + run.row * grid.size[2] + run.begin, out + run.row * grid.size[2] + run.end, value);
+    grid.poll();
 }
 
 void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t* labels) {
@@ -129,7 +131,6 @@ void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t*
     constexpr int kLowest = -1100, kLevels = 1024;  // HU; what is denser shares the last queue
     std::vector<std::vector<int32_t>> queue(kLevels);
     const auto level_of = [&](int64_t i) { return std::clamp<int>(level[i] - kLowest, 0, kLevels - 1); };
-    int now = kLevels;
     const auto visit = [&](int64_t from, int64_t to, int floor) {
         if (!mask[to] || labels[to]) return;
         labels[to] = labels[from];
@@ -144,38 +145,54 @@ void flood(const Grid& grid, const int16_t* level, const uint8_t* mask, uint8_t*
         if (y + 1 < height) visit(i, i + width, floor);
         if (z + 1 < depth) visit(i, i + plane, floor);
     };
-    for (int64_t i = 0; i < n; ++i)
+    for (int64_t i = 0; i < n; ++i) {
+        if (i % 65536 == 0) grid.poll();
         if (labels[i] && mask[i]) queue[level_of(i)].push_back(static_cast<int32_t>(i));
-    for (now = 0; now < kLevels; ++now)
-        for (size_t head = 0; head < queue[now].size(); ++head) grow(queue[now][head], now);
+    }
+    int64_t grown = 0;
+    for (int now = 0; now < kLevels; ++now) {
+        for (size_t head = 0; head < queue[now].size(); ++head) {
+            if (++grown % 65536 == 0) grid.poll();
+            grow(queue[now][head], now);
+        }
+        queue[now] = {};
+    }
 }
+
+int64_t closing_pad(float radius_mm, float mm) { return static_cast<int64_t>(std::ceil(radius_mm / mm)) + 1; }
 
 Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm) {
     const auto [depth, height, width] = grid.size;
     int64_t low[3] = {depth, height, width}, high[3] = {-1, -1, -1};
-    for (int64_t i = 0; i < grid.voxels(); ++i) {
-        if (!mask[i]) continue;
-        const int64_t at[3] = {i / (height * width), i / width % height, i % width};
-        for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], at[a]), high[a] = std::max(high[a], at[a]);
+    for (int64_t row = 0; row < depth * height; ++row) {
+        if (row % 64 == 0) grid.poll();
+        const uint8_t *from = mask.data() + row * width, *to = from + width, *begin = std::find(from, to, 1);
+        if (begin == to) continue;
+        while (to[-1] == 0) --to;
+        const int64_t first[3] = {row / height, row % height, begin - from},
+                      last[3] = {first[0], first[1], to - 1 - from};
+        for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], first[a]), high[a] = std::max(high[a], last[a]);
     }
     Mask closed(mask.size());
     if (high[0] < 0) return closed;
     Grid box = grid;
     for (int a = 0; a < 3; ++a) {
-        const int64_t pad = static_cast<int64_t>(std::ceil(radius_mm / grid.mm[a])) + 1;
+        const int64_t pad = closing_pad(radius_mm, grid.mm[a]);
         low[a] -= pad;
         box.size[a] = high[a] + pad + 1 - low[a];
     }
     // The complement, because distance2 measures to what lies outside its mask.
     Mask rest(box.voxels(), 1);
     const auto each_row = [&](auto&& body) {
-        for (int64_t z = 0; z < box.size[0]; ++z)
-            for (int64_t y = 0; y < box.size[1]; ++y) {
-                const int64_t gy = low[1] + y, x0 = std::max<int64_t>(0, -low[2]);
-                if (gy < 0 || gy >= height) continue;
-                body(low[0] + z, gy, (z * box.size[1] + y) * box.size[2] + x0, low[2] + x0,
-                     std::min(box.size[2] - x0, width - low[2] - x0));
-            }
+        polled_for(box, box.size[0], [&](int64_t begin, int64_t end) {
+            for (int64_t z = begin; z < end; ++z)
+                for (int64_t y = 0; y < box.size[1]; ++y) {
+                    const int64_t gy = low[1] + y, x0 = std::max<int64_t>(0, -low[2]);
+                    if (gy < 0 || gy >= height) continue;
+                    body(low[0] + z, gy, (z * box.size[1] + y) * box.size[2] + x0, low[2] + x0,
+                         std::min(box.size[2] - x0, width - low[2] - x0));
+                }
+        });
     };
     each_row([&](int64_t gz, int64_t gy, int64_t at, int64_t gx, int64_t n) {
         const uint8_t* from = mask.data() + (std::clamp<int64_t>(gz, 0, depth - 1) * height + gy) * width + gx;
@@ -184,7 +201,7 @@ Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm) {
     std::vector<float> squared;
     distance2(box, rest.data(), radius_mm, squared);
     const float limit = radius_mm * radius_mm;
-    for (size_t i = 0; i < rest.size(); ++i) rest[i] = squared[i] <= limit;
+    each_voxel(box, [&](int64_t i) { rest[i] = squared[i] <= limit; });
     distance2(box, rest.data(), radius_mm, squared);
     each_row([&](int64_t gz, int64_t gy, int64_t at, int64_t gx, int64_t n) {
         if (gz < 0 || gz >= depth) return;
@@ -196,7 +213,7 @@ Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm) {
 
 void fill_holes(const Grid& grid, Mask& mask) {
     Mask rest(mask.size());
-    for (size_t i = 0; i < mask.size(); ++i) rest[i] = !mask[i];
+    each_voxel(grid, [&](int64_t i) { rest[i] = !mask[i]; });
     const Components parts = components(grid, rest.data(), false);
     std::vector<uint8_t> is_hole(parts.count, 1);
     const auto [depth, height, width] = grid.size;

@@ -26,11 +26,13 @@ Mask spread_bone(const Grid& grid, const int16_t* hu) {
     const int64_t plane = grid.size[1] * grid.size[2], depth = grid.size[0];
     const int64_t near = std::lround(kNextRib_mm / grid.mm[0]);
     Mask bone(grid.voxels());
-    for (int64_t z = 0; z < depth; ++z)
+    for (int64_t z = 0; z < depth; ++z) {
+        grid.poll();
         for (int64_t i = z * plane; i < (z + 1) * plane; ++i)
             if (hu[i] >= kRib)
                 for (int64_t zz = std::max<int64_t>(0, z - near); zz <= std::min(depth - 1, z + near); ++zz)
                     bone[zz * plane + i % plane] = 1;
+    }
     return bone;
 }
 
@@ -73,6 +75,7 @@ void add_to_ribs(const Grid& grid, const int16_t* hu, const Mask& allowed, uint8
     std::vector<Sums> sums(grid.size[0]);
     int64_t widest = 0;
     for (int64_t i = 0; i < grid.voxels(); ++i) {
+        if (i % 65536 == 0) grid.poll();
         if (!lung[i]) continue;
         Sums& s = sums[i / plane];
         ++s.n, s.y += i / width % height, s.x += i % width;
@@ -81,6 +84,7 @@ void add_to_ribs(const Grid& grid, const int16_t* hu, const Mask& allowed, uint8
     const Mask bone = spread_bone(grid, hu);
     Mask mark(grid.voxels());
     for (int64_t z = 0; z < grid.size[0]; ++z) {
+        grid.poll();
         if (sums[z].n == 0 || sums[z].n < kWide * widest) continue;
         const Page page{
             grid,           lung.data() + z * plane,       bone.data() + z * plane,      allowed.data() + z * plane,

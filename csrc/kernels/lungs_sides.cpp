@@ -46,12 +46,15 @@ double spine_mm(const Grid& grid, const int16_t* hu, const Mask& lung) {
     const auto [depth, height, width] = grid.size;
     std::vector<int64_t> area(depth);
     int64_t rows = 0, count = 0;
-    for (int64_t i = 0; i < grid.voxels(); ++i)
+    for (int64_t i = 0; i < grid.voxels(); ++i) {
+        if (i % 65536 == 0) grid.poll();
         if (lung[i]) ++area[i / (height * width)], rows += i / width % height, ++count;
+    }
     const int64_t middle = rows / std::max<int64_t>(1, count), widest = *std::max_element(area.begin(), area.end());
     std::vector<int64_t> sum((height + 1) * (width + 1));  // integral image of the slices' sum
     for (int64_t y = 0; y < height; ++y) {
         int64_t row = 0;
+        grid.poll();
         for (int64_t x = 0; x < width; ++x) {
             for (int64_t z = 0; z < depth && y >= middle; ++z)
                 if (2 * area[z] > widest) row += std::clamp<int>(hu[(z * height + y) * width + x], 0, 250);
@@ -61,18 +64,21 @@ double spine_mm(const Grid& grid, const int16_t* hu, const Mask& lung) {
     const int64_t kh = std::clamp<int64_t>(std::lround(kSpine_mm / grid.mm[1]), 1, height);
     const int64_t kw = std::clamp<int64_t>(std::lround(kSpine_mm / grid.mm[2]), 1, width);
     int64_t best = 0, at = (width - kw) / 2;
-    for (int64_t y = 0; y + kh <= height; ++y)
+    for (int64_t y = 0; y + kh <= height; ++y) {
+        grid.poll();
         for (int64_t x = 0; x + kw <= width; ++x) {
             const auto corner = [&](int64_t dy, int64_t dx) { return sum[(y + dy) * (width + 1) + x + dx]; };
             const int64_t dense = corner(kh, kw) - corner(0, kw) - corner(kh, 0) + corner(0, 0);
             if (dense > best) best = dense, at = x;
         }
+    }
     return (at + (kw - 1) * 0.5) * grid.mm[2];
 }
 
 bool lies_on_both_sides(const Grid& grid, const Mask& lung, double spine) {
     int64_t count[2] = {};
     for (int64_t i = 0; i < grid.voxels(); ++i) {
+        if (i % 65536 == 0) grid.poll();
         const double x = i % grid.size[2] * double(grid.mm[2]);
         if (lung[i] && std::abs(x - spine) > kCutReach_mm) ++count[x > spine];
     }
@@ -125,6 +131,7 @@ Mask cut_along_middle(const Grid& grid, const int16_t* hu, const Mask& lung, dou
     const int64_t middle = std::lround(spine / grid.mm[2]), reach = std::lround(kCutReach_mm / grid.mm[2]);
     Mask side(grid.voxels());
     for (int64_t z = 0; z < depth; ++z) {
+        grid.poll();
         std::vector<int32_t> cost = cut_costs(grid, hu, z, middle, reach);
         const std::vector<int64_t> path = cheapest_path(cost, height, 2 * reach + 1);
         for (int64_t y = 0; y < height; ++y)

@@ -49,11 +49,18 @@ py::array_t<uint8_t> run_lungs(py::array hu, const std::array<double, 3>& spacin
     return labels;
 }
 
+int64_t workspace_bytes(const std::array<int64_t, 3>& size, const std::array<double, 3>& spacing_mm) {
+    LungsParams params{};
+    for (int axis = 0; axis < 3; ++axis) params.size[axis] = size[axis], params.spacing_mm[axis] = spacing_mm[axis];
+    return lungs_workspace_bytes(params);
+}
+
 }  // namespace
 
 void register_lungs(py::module_& m) {
     m.def("lungs", run_lungs, py::arg("hu"), py::arg("spacing_mm"), py::arg("device"), py::arg("threads"),
           py::arg("progress") = py::none(), py::arg("cancel") = py::none());
+    m.def("lungs_workspace_bytes", workspace_bytes, py::arg("size"), py::arg("spacing_mm"));
 }
 
 }  // namespace covfast::python

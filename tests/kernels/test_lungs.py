@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 import covfast
-from covfast import Cancelled, DTypeError, NoLungsError, ShapeError, ValueRangeError, ops
+from covfast import Cancelled, DTypeError, MemoryLimitError, NoLungsError, ShapeError, ValueRangeError, _core, ops
 from covfast.phantom import Phantom, chest_phantom, head_phantom, water_phantom
 from covfast.volume import INFECTION, LEFT_LUNG, RIGHT_LUNG
 
@@ -212,7 +213,7 @@ def test_lungs_wrong_arguments_raise() -> None:
         ops.lungs(hu, (1, 1))
     with pytest.raises(DTypeError, match="hu: got uint8"):
         ops.lungs(hu.astype(np.uint8), (1, 1, 1))
-    for bad in (0.0, -1.0, float("nan"), float("inf")):
+    for bad in (0.0, -1.0, 1e-4, 1e-300, 1001.0, 1e300, float("nan"), float("inf")):
         with pytest.raises(ValueRangeError, match="spacing_mm: got"):
             ops.lungs(hu, (1, bad, 1))
 
@@ -230,6 +231,53 @@ def test_lungs_cancelled_stops() -> None:
     flag.set()
     with pytest.raises(Cancelled):
         ops.lungs(chest().volume.hu, chest().volume.geometry.spacing_mm, cancel=flag)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 6])
+def test_lungs_cancelled_from_progress_returns_within_200_ms(step: int) -> None:
+    hu = chest().volume.hu.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    waits = []
+    for _ in range(3):  # the best of three: another process may hold the CPU
+        flag, began = threading.Event(), 0.0
+
+        def watch(stage: str, done: int, total: int, flag: threading.Event = flag) -> None:
+            nonlocal began
+            if done >= step and not flag.is_set():
+                flag.set()
+                began = time.perf_counter()
+
+        with pytest.raises(Cancelled):
+            ops.lungs(hu, (2.0, 1.7, 1.7), progress=watch, cancel=flag)
+        waits.append(time.perf_counter() - began)
+    assert min(waits) < 0.2
+
+
+def test_lungs_polls_oftener_than_every_200_ms() -> None:
+    hu = chest().volume.hu.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    longest = []
+    for _ in range(3):
+        polls: list[float] = [time.perf_counter()]
+        ops.lungs(hu, (2.0, 1.7, 1.7), progress=lambda *_, polls=polls: polls.append(time.perf_counter()))
+        longest.append(max(np.diff([*polls, time.perf_counter()])))
+    assert min(longest) < 0.2
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 1.7, 1.7), (3.0, 1.37, 1.37)])
+def test_lungs_wide_grid_is_bounded_and_matches_truth(spacing_mm: tuple[float, float, float]) -> None:
+    shape = tuple(round(extent / step) for extent, step in zip((480, 600, 600), spacing_mm, strict=True))
+    phantom = chest_phantom(shape, spacing_mm)
+    assert _core.lungs_workspace_bytes(shape, spacing_mm) < 8e6 * 24 + 1
+    assert side_dice(ops.lungs(phantom.volume.hu, spacing_mm), phantom.lungs.labels) > 0.97
+
+
+def test_lungs_workspace_follows_the_coarse_grid_and_its_limit() -> None:
+    assert _core.lungs_workspace_bytes((250, 500, 500), (1.25, 0.8, 0.8)) == 125 * 167 * 167 * 24
+    big = _core.lungs_workspace_bytes((350, 512, 512), (2.0, 1.7, 1.7))
+    assert big + 3 * 350 * 512 * 512 < 6 * 350 * 512 * 512  # with int16 and labels, at most 6 bytes a voxel
+    with pytest.raises(MemoryLimitError, match="hu: got 1048576 x"):
+        _core.lungs_workspace_bytes((1 << 20, 1 << 20, 1 << 20), (1.0, 1.0, 1.0))
+    with pytest.raises(ShapeError, match="expected at least 1"):
+        _core.lungs_workspace_bytes((0, 4, 4), (1.0, 1.0, 1.0))
 
 
 def test_lungs_interrupted_raises_keyboard_interrupt() -> None:
