@@ -6,6 +6,7 @@ called.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
@@ -111,7 +112,7 @@ def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:
     """torch.export of the module with free batch and sizes."""
     import torch
 
-    sample = torch.zeros(_SAMPLE_BATCH, *shape[1:], device=next((p.device for p in module.parameters()), None))
+    sample = torch.zeros(_SAMPLE_BATCH, *shape[1:], device=_device(module))
     free: dict[int, Any] = {0: torch.export.Dim.AUTO}
     for axis, step in enumerate(steps):
         free[axis + 2] = torch.export.Dim.AUTO if step == 1 else step * torch.export.Dim(f"size_{axis}", max=1 << 16)
@@ -131,6 +132,12 @@ def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:
     return program
 
 
+def _device(module: Any) -> Any:
+    """Where the module's parameters lie, or its buffers, or the CPU."""
+    held = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in held), "cpu")
+
+
 def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]) -> None:
     """Compare the package with torch on two further sizes and batches."""
     import torch
@@ -143,10 +150,10 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
         counts = [round(n * share / step) for n, step in zip(shape[2:], steps, strict=True)]
         sizes = [max(1, count + axis) * step for axis, (count, step) in enumerate(zip(counts, steps, strict=True))]
         x = rng.standard_normal((batch, shape[1], *sizes), dtype=np.float32)
-        expected = module(torch.from_numpy(x))
+        expected = module(torch.from_numpy(x).to(_device(module)))
         while isinstance(expected, (tuple, list)):
             expected = expected[0]
-        truth, got = expected.numpy(), net(x)
+        truth, got = expected.cpu().numpy(), net(x)
         if truth.shape != got.shape:
             raise CovfastError(describe("export", f"an output of {got.shape}", f"{truth.shape}, that of torch"))
         difference, span = float(np.abs(truth - got).max()), float(truth.max() - truth.min())

@@ -45,6 +45,7 @@ class Lowering:
         self._values: dict[str, str] = {}  # node of the trace -> value of the graph
         self._parts: dict[str, list[str]] = {}  # node that is a list of tensors -> values
         self._traced: dict[str, Any] = {}  # value -> node of the trace
+        self._bound: dict[str, list[Any]] = {}  # value -> every node of the trace that is this value
         self._constants = _constants(program)
         self._names = {node.name: target for node, target in _targets(program)}
         self._input = set(program.graph_signature.user_inputs)
@@ -76,6 +77,7 @@ class Lowering:
     def _bind(self, node: Any, value: str) -> None:
         self._values[node.name] = value
         self._traced.setdefault(value, node)
+        self._bound.setdefault(value, []).append(node)
 
     def is_value(self, argument: Any) -> bool:
         """Whether an argument of the trace is computed from the input."""
@@ -131,8 +133,9 @@ class Lowering:
         """The node that makes a value, if nothing but the caller's op will read it."""
         made = next((n for n in reversed(self.nodes) if n["output"] == value), None)
         read = sum(value in n["inputs"] for n in self.nodes)
-        traced = self._traced.get(value)
-        is_private = made is not None and read == 0 and traced is not None and len(traced.users) == 1
+        bound = self._bound.get(value, [])
+        readers = {user for node in bound for user in node.users} - set(bound)  # through dropout and its like too
+        is_private = made is not None and read == 0 and len(readers) == 1
         return made if is_private else None
 
     def rename_output(self, made: dict[str, Any], node: Any) -> None:

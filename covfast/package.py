@@ -46,7 +46,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -157,25 +157,30 @@ def write(
     header += b" " * (-(len(header) + 8) % _ALIGNMENT)
     if len(header) > _HEADER_LIMIT:
         raise ValueRangeError(describe("metadata", f"{len(header)} bytes", f"at most {_HEADER_LIMIT}"))
-    _write_whole(Path(path), [len(header).to_bytes(8, "little"), header, *blocks])
+    write_whole(Path(path), lambda file: file.writelines([len(header).to_bytes(8, "little"), header, *blocks]))
     return Path(path)
 
 
-def _write_whole(path: Path, parts: Sequence[bytes]) -> None:
-    """Write a file beside `path`, then put it in its place."""
-    temporary = ""
+def write_whole(path: Path, fill: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None) -> None:
+    """Write a file in a folder beside `path`, then put it in its place: it appears whole, checked and on the disk.
+
+    Args:
+        path: in a folder that exists; an existing file is replaced.
+        fill: writes the content into an open file.
+        check: looks at the written file, which has its final name, and raises where it must not be put in place.
+    Raises: OutputError: not written; what `check` raises. Nothing is left behind then, nor after an interrupt.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".covfast-", ignore_cleanup_errors=True) as folder:
+            part = Path(folder) / path.name
+            with part.open("xb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if check is not None:
+                check(part)
+            os.replace(part, path)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise OutputError(describe("path", f"{file_name(path)}: {error.strerror}", "a file to write")) from error
 
 
@@ -227,7 +232,7 @@ def verify(path: StrPath) -> str:
             digest.update(block)
     try:
         digest.update(_signed_text(metadata, entries))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(describe(file_name(path), error, "numbers that JSON can hold")) from error
     found = f"sha256:{digest.hexdigest()}"
     if found != metadata.get("checksum"):
@@ -249,14 +254,19 @@ def read_tensors(path: StrPath) -> dict[str, npt.NDArray[np.float32]]:
             if entry["dtype"] == "F32":
                 begin, end = entry["data_offsets"]
                 tensors[name] = np.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FormatError(describe(file_name(path), error, "tensors that fit their shapes")) from error
     return tensors
 
 
+def plain_text(text: str) -> str:
+    """One line that is safe to print, of text from a file: without control, formatting or lone surrogate characters."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
 def summary(path: StrPath) -> str:
     """What a package is, in a few lines for people. Raises: FormatError."""
-    _core.open_network(os.fsencode(path))  # its checks cover graph, tensors and input contract
+    network = _core.open_network(os.fsencode(path))  # its checks cover graph, tensors, input contract and recipe
     with _open(path) as file:
         metadata, entries = _read_header(file, file_name(path))
     graph, contract = metadata["graph"], metadata["input"]
@@ -265,11 +275,11 @@ def summary(path: StrPath) -> str:
     sizes = contract.get("size") or f"multiples of {contract['multiple']}"
     lines = [
         f"{metadata['name']}: {parameters:,} parameters, {len(graph['nodes'])} nodes, {os.path.getsize(path):,} bytes",
-        f"input       {contract['channels']} channels, {contract['rank']}-D, size {sizes}",
+        f"input       {network.in_channels} channels, {network.rank}-D, size {sizes}",
         f"labels      {', '.join(f'{value} {label}' for value, label in metadata['labels'].items())}",
         f"recipe      {' -> '.join(stages) or 'none'}",
         f"licence     {metadata['licence']}",
         f"provenance  {json.dumps(metadata['provenance'])}",
         f"checksum    {metadata['checksum']}",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(plain_text, lines))

@@ -31,7 +31,11 @@ def add_parser(commands: Any) -> None:
 def _list(_args: argparse.Namespace) -> int:
     entries = store.entries()
     for entry in entries:
-        print(f"{entry.name:<24} {entry.source:<16} {entry.metadata().get('licence') or 'licence not stated'}")
+        try:
+            about = str(entry.metadata()["licence"]) or "licence not stated"
+        except CovfastError as error:
+            about = str(error)  # the others are still listed
+        print(package.plain_text(f"{entry.name:<24} {entry.source:<16} {about}"))
     if not entries:
         print("no models are installed; the trained ones come with covfast-weights")
     return 0
@@ -48,9 +52,9 @@ def _verify(args: argparse.Namespace) -> int:
     for model in args.model or [entry.name for entry in store.entries()]:
         try:
             package.verify(store.find(model))
-            print(f"{model}: ok")
+            print(package.plain_text(f"{model}: ok"))
         except CovfastError as error:
-            print(f"{model}: {error}")
+            print(package.plain_text(f"{model}: {error}"))
             code = error.exit_code
     return code
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from covfast import package
-from covfast.errors import ShapeError, ValueRangeError, describe
+from covfast import _core, package
+from covfast.errors import BackendUnavailable, ShapeError, ValueRangeError, describe
 
 ENGINES = ("native", "torch")
 PRECISIONS = ("fp32",)
@@ -33,23 +33,25 @@ class Network:
 
     Attributes:
         metadata: of the package.
-        engine, device, precision: as asked for.
+        engine, precision: as asked for.
+        device: that runs it, such as "cpu"; never "auto".
         backend: that runs it, such as "avx2".
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: str, precision: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], precision: str) -> None:
         package.verify(path)
+        self._network = _core.open_network(os.fsencode(path))  # checks graph, input contract and recipe
         self.metadata: dict[str, Any] = package.read_metadata(path)
         self.engine = ""
         self.backend = ""
-        self.device = device
+        self.device = ""
         self.precision = precision
         self._summary = package.summary(path)
 
     @property
     def rank(self) -> int:
         """Spatial axes: 2 or 3."""
-        return int(self.metadata["input"]["rank"])
+        return self._network.rank
 
     def summary(self) -> str:
         """What the network is and what runs it, in a few lines."""
@@ -72,7 +74,7 @@ class Network:
         Raises: ShapeError: axes, channels or sizes that the network does not take; Cancelled; MemoryLimitError.
         """
         array = np.ascontiguousarray(x, dtype=np.float32)
-        channels = int(self.metadata["input"]["channels"])
+        channels = self._network.in_channels
         if array.ndim != self.rank + 2 or array.shape[1] != channels:
             axes = "D, H, W" if self.rank == 3 else "H, W"
             raise ShapeError(describe("x", f"shape {array.shape}", f"(N, {channels}, {axes})"))
@@ -97,13 +99,14 @@ def load(
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads; None for all that the process may use. The result does not depend on it.
         precision: "fp32".
-    Raises: FormatError, WeightsError: the package; ValueRangeError: engine, precision, threads; DeviceError,
-        BackendUnavailable: a device that is absent or lacks an op, torch where it is not installed.
+    Raises: FormatError, WeightsError: the package; ValueRangeError: threads; DeviceError: a device that is unknown or
+        absent; BackendUnavailable: an engine or precision that does not exist, a backend that lacks an op, torch where
+        it is not installed.
     """
     if engine not in ENGINES:
-        raise ValueRangeError(describe("engine", repr(engine), f"one of {ENGINES}"))
+        raise BackendUnavailable(describe("engine", repr(engine), f"one of {ENGINES}"))
     if precision not in PRECISIONS:
-        raise ValueRangeError(describe("precision", repr(precision), f"one of {PRECISIONS}"))
+        raise BackendUnavailable(describe("precision", repr(precision), f"one of {PRECISIONS}"))
     if threads is not None and threads < 1:
         raise ValueRangeError(describe("threads", threads, "at least 1, or None"))
     if engine == "torch":

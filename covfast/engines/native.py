@@ -25,10 +25,10 @@ class NativeNetwork(Network):
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str, threads: int | None, precision: str) -> None:
-        super().__init__(path, device, precision)
-        self._network = _core.open_network(os.fsencode(path))
+        super().__init__(path, precision)
         self.engine = "native"
         self.backend = self._network.choose_backend(device)
+        self.device = next(str(entry["device"]) for entry in _core.backends() if entry["name"] == self.backend)
         self._threads = threads or 0
         self._local = threading.local()
 

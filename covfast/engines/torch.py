@@ -31,22 +31,19 @@ class TorchNetwork(Network):
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str, threads: int | None, precision: str) -> None:
-        super().__init__(path, device, precision)
-        has_cuda = torch.cuda.is_available()
-        if device.startswith("cuda") and not has_cuda:
-            raise DeviceError(describe("device", repr(device), "one that is present here"))
-        self._place = ("cuda" if has_cuda else "cpu") if device == "auto" else device
+        super().__init__(path, precision)
+        self.device = _resolve(device)
         self.engine = "torch"
-        self.backend = f"torch {torch.__version__} {self._place}"
+        self.backend = f"torch {torch.__version__} {self.device}"
         self._threads = threads
         tensors = package.read_tensors(path)
-        self._tensors = {name: torch.from_numpy(tensor.copy()).to(self._place) for name, tensor in tensors.items()}
+        self._tensors = {name: torch.from_numpy(tensor.copy()).to(self.device) for name, tensor in tensors.items()}
 
     def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
         graph = self.metadata["graph"]
         if self._threads is not None:
             torch.set_num_threads(self._threads)
-        values = {graph["inputs"][0]["name"]: torch.from_numpy(x).to(self._place)}
+        values = {graph["inputs"][0]["name"]: torch.from_numpy(x).to(self.device)}
         with torch.no_grad():
             for index, node in enumerate(graph["nodes"]):
                 if cancel is not None and cancel.is_set():
@@ -84,6 +81,20 @@ class TorchNetwork(Network):
         if op in _PLAIN:
             return _PLAIN[op](node, x)
         raise ValueRangeError(describe("op", repr(op), "one of the closed list"))
+
+
+def _resolve(device: str) -> str:
+    """The device that `device` asks for. Raises: DeviceError: unknown or absent."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    kind, colon, number = device.partition(":")
+    is_known = device == "cpu" or (kind == "cuda" and (not colon or (number.isascii() and number.isdigit())))
+    if not is_known:
+        raise DeviceError(describe("device", repr(device), "'auto', 'cpu', 'cuda' or 'cuda:N'"))
+    if kind == "cuda" and int(number or 0) >= count:
+        raise DeviceError(describe("device", repr(device), f"one of the {count} CUDA devices that are present here"))
+    return device
 
 
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
