@@ -22,6 +22,7 @@ __all__: list[str] = [
     "has_op",
     "last_backend",
     "lungs",
+    "lungs_workspace_bytes",
     "null",
     "open_network",
     "reprint_json",
@@ -55,7 +56,7 @@ class Session:
     def workspace_bytes(self) -> int: ...
 
 class Segmenter:
-    def __init__(self, path: str, device: str, threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __init__(self, path: bytes, device: str, threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     def run(
         self,
         hu: numpy.ndarray,
@@ -131,6 +132,10 @@ def lungs(
     progress: typing.Any = None,
     cancel: typing.Any = None,
 ) -> numpy.typing.NDArray[numpy.uint8]: ...
+def lungs_workspace_bytes(
+    size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+) -> int: ...
 def null(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...

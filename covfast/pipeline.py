@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 _ENGINES = ("native",)
 _PRECISIONS = ("fp32",)
-MOST_THREADS = 1024
+MOST_THREADS = 256
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -46,7 +47,7 @@ def parse_bytes(text: str | int) -> int:
     except (ValueError, KeyError):
         value = 0
     if not 1 <= value < 2**62:
-        raise ValueRangeError(describe("memory_limit", repr(text), "a size such as 4GiB"))
+        raise ValueRangeError(describe("memory_limit", repr(text), "a size such as 4GiB, 500MB or a number of bytes"))
     return int(value)
 
 
@@ -90,6 +91,10 @@ class Result:
 
     def statistics(self) -> dict[str, Any]:
         """Volumes, percentages, HU and lesions; see `covfast.statistics.statistics`."""
+        return self._statistics
+
+    @cached_property
+    def _statistics(self) -> dict[str, Any]:
         from covfast.statistics import statistics
 
         return statistics(self.volume, self.segmentation, self.lung_segmentation)
@@ -136,14 +141,20 @@ class Segmenter:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
         if precision not in _PRECISIONS:
             raise BackendUnavailable(describe("precision", repr(precision), " or ".join(map(repr, _PRECISIONS))))
-        if threads is not None and not 1 <= threads <= MOST_THREADS:
-            raise ValueRangeError(describe("threads", threads, f"1 to {MOST_THREADS}, or None for all"))
+        is_count = isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= MOST_THREADS
+        if threads is not None and not is_count:
+            raise ValueRangeError(describe("threads", repr(threads), f"a whole number from 1 to {MOST_THREADS}"))
+        if not isinstance(device, str):
+            raise ValueRangeError(describe("device", repr(device), "'auto', 'cpu', 'cuda' or 'cuda:N'"))
         path = find(model)
         package.verify(path)
         self.metadata: Mapping[str, Any] = package.read_metadata(path)
         self.memory_limit = None if memory_limit is None else parse_bytes(memory_limit)
         self.threads = threads or _core.hardware_threads()
         self._native = _core.Segmenter(os.fsencode(path), device, self.threads)
+        provenance = self.metadata.get("provenance")
+        notes = provenance.get("notes") if isinstance(provenance, dict) else None
+        self.assumptions = [str(note) for note in notes] if isinstance(notes, list) else []
         self.backend: str = self._native.backend
         self.device: str = self._native.device
 
@@ -201,7 +212,7 @@ class Segmenter:
         need = self.estimate_bytes(volume.geometry.shape, volume.hu.dtype.itemsize, probabilities)
         if need > self.memory_limit:
             raise MemoryLimitError(
-                describe("memory_limit", f"{self.memory_limit >> 20} MiB", f"about {need >> 20} MiB for this volume")
+                describe("memory_limit", f"{self.memory_limit >> 20} MiB", f"at least {need >> 20} MiB for this volume")
             )
 
     def facts(self, stages: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
@@ -211,6 +222,7 @@ class Segmenter:
                 "name": self.metadata.get("name"),
                 "sha256": str(self.metadata["checksum"]).removeprefix("sha256:"),
                 "licence": self.metadata.get("licence") or "not stated",
+                "assumptions": self.assumptions,
             },
             "engine": "native",
             "precision": "fp32",
@@ -223,6 +235,9 @@ class Segmenter:
 
 def as_volume(image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None) -> Volume:
     """A `Volume` of whatever `Segmenter` takes; see there."""
+    if on_geometry not in ("error", "repair"):
+        raise ValueRangeError(describe("on_geometry", repr(on_geometry), "'error' or 'repair'"))
+    input_window = _as_window("input_window", input_window)
     if isinstance(image, Volume):
         if input_window is not None:
             raise ValueRangeError(describe("input_window", input_window, "None for a Volume, which is in HU already"))
@@ -231,11 +246,25 @@ def as_volume(image: Any, *, on_geometry: str = "error", input_window: tuple[flo
 
     if isinstance(image, tuple) and len(image) == 2 and isinstance(image[0], np.ndarray):
         return io.from_array(image[0], Geometry.from_spacing(_grid(image[0]), image[1]), input_window=input_window)
+    several = list(image) if isinstance(image, (list, tuple)) else [image]
     if isinstance(image, (str, os.PathLike, list, tuple)):
+        if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
+            kinds = ", ".join(type(path).__name__ for path in several) or "an empty list"
+            raise ValueRangeError(describe("image", kinds, "a path, a list of paths, or the tuple (array, spacing_mm)"))
         return io.read(image, on_geometry=on_geometry, input_window=input_window)
     if isinstance(image, np.ndarray):
         raise ShapeError(describe("image", "an array alone", "(array, spacing_mm)", "spacing along D, H, W in mm"))
     return io.from_image(image, input_window=input_window)
+
+
+def _as_window(name: str, window: Any) -> tuple[float, float] | None:
+    if window is None:
+        return None
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError):
+        raise ValueRangeError(describe(name, repr(window), "two numbers (low, high)")) from None
+    return low, high
 
 
 def _grid(array: npt.NDArray[Any]) -> tuple[int, int, int]:
@@ -276,6 +305,7 @@ def segment_slice(
             raise ValueRangeError(describe("window", None, "(low, high) for a float image"))
         if not np.isfinite(array).all():
             raise ValueRangeError(describe("image", "NaN or infinite values", "finite values"))
+    window = _as_window("window", window)
     if array.dtype == np.uint8 and window is None:
         window = (0.0, 255.0)
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model, device=device, threads=threads)

@@ -31,9 +31,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def refuse_taken(out: Path, overwrite: bool) -> None:
     """Before any work: is `out` free for results?
 
-    Raises: OutputError if results are there and `overwrite` is false, or something in `out`'s place is no folder, or one
-        of the results' names is taken by something that is no file.
+    Raises: OutputError if results are there and `overwrite` is false, something in `out`'s place is no folder, one of
+        the results' names is taken by what is no file, or `out` is named like an image.
     """
+    from covfast.io import image_suffix
+
+    if image_suffix(out):
+        raise OutputError(describe("out", f"the file name {file_name(out)}", "a folder"))
     try:
         taken = [name for name in FILES if os.path.lexists(out / name)] if out.is_dir() else []
         in_the_way = [name for name in taken if not (out / name).is_file()]
@@ -42,7 +46,7 @@ def refuse_taken(out: Path, overwrite: bool) -> None:
         raise OutputError(describe("out", error.strerror, "a folder that can be written")) from error
     if is_blocked or in_the_way:
         got = f"{', '.join(in_the_way)}, no plain file" if in_the_way else f"a file named {file_name(out)}"
-        raise OutputError(describe("out", got, "a new or empty folder"))
+        raise OutputError(describe("out", got, "a new or empty folder", "choose another name"))
     if taken and not overwrite:
         got = f"{file_name(out)} with {', '.join(taken)}"
         raise OutputError(describe("out", got, "a new or empty folder", "pass --overwrite to replace the results"))
@@ -94,7 +98,7 @@ def run_facts(
     geometry = volume.geometry
     scan = dict(volume.scan)
     if scan.get("series_uid"):
-        scan["series_uid"] = shown_id(scan["series_uid"], ids)
+        scan["series_uid"] = shown_id(scan["series_uid"], ids) or None
     return {
         "schema_version": 1,
         "status": status,

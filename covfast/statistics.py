@@ -48,6 +48,9 @@ ASYMMETRIC_RATIO = (0.6, 1.2)
 LOW_LUNG_ML = 2000.0
 """Both lungs of an adult in deep inspiration hold 4-7 L; below 2 L: a child, expiration, or lung that was not found."""
 
+DECLARED_NOTES = ("PADDING_TO_AIR", "SERIES_CHOSEN")
+"""Notes of what reading always does: they stand in run.json, and as warnings they would hide the real ones."""
+
 THICK_SLICE_MM = 5.0
 """Above this step small lesions fall between slices and partial volume blurs the HU bands."""
 
@@ -370,6 +373,8 @@ def _scan_warnings(volume: Volume) -> Iterator[Json]:
     if step_mm > THICK_SLICE_MM:
         yield _warning("THICK_SLICES", step_mm, f"slices lie {step_mm:.1f} mm apart; small lesions may be missed")
     for note in volume.notes:
+        if note["code"] in DECLARED_NOTES:
+            continue
         yield _warning(str(note["code"]), note.get("value"), str(note["message"]))
 
 

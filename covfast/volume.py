@@ -92,7 +92,10 @@ class Geometry:
             origin_mm: (3,) LPS position of voxel (0, 0, 0).
         Raises: ShapeError, ValueRangeError: spacing is not three positive finite numbers.
         """
-        spacing = np.asarray(spacing_mm, dtype=np.float64)
+        try:
+            spacing = np.asarray(spacing_mm, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueRangeError(describe("spacing_mm", repr(spacing_mm), "three numbers in mm")) from None
         if spacing.shape != (3,):
             raise ShapeError(describe("spacing_mm", spacing_mm, "three numbers, one for each of D, H, W"))
         if not np.isfinite(spacing).all() or (spacing <= 0).any():

@@ -132,7 +132,7 @@ def test_segmenter_scan_without_lungs_raises(segmenter: Segmenter, phantom: Any)
 
 
 def test_segmenter_memory_limit_refuses_before_the_start(model: str, small_phantom: Phantom) -> None:
-    with pytest.raises(covfast.MemoryLimitError, match="memory_limit: got 10 MiB, expected about"):
+    with pytest.raises(covfast.MemoryLimitError, match="memory_limit: got 10 MiB, expected at least"):
         Segmenter(model, memory_limit="10MiB")(small_phantom.volume)
 
 
@@ -143,8 +143,18 @@ def test_segmenter_unknown_model_engine_precision_raise(model: str) -> None:
         Segmenter(model, engine="tvm")
     with pytest.raises(covfast.BackendUnavailable, match="precision: got 'fp64'"):
         Segmenter(model, precision="fp64")
-    with pytest.raises(covfast.ValueRangeError, match="threads: got 0"):
-        Segmenter(model, threads=0)
+    for threads in (0, 10**9, True, "2"):
+        with pytest.raises(covfast.ValueRangeError, match="threads: got"):
+            Segmenter(model, threads=threads)  # type: ignore[arg-type]
+
+
+def test_segmenter_arguments_that_would_be_ignored_raise(segmenter: Segmenter, small_phantom: Phantom) -> None:
+    with pytest.raises(covfast.ValueRangeError, match="input_window"):
+        segmenter(small_phantom.volume, input_window=(-1250, 250))
+    with pytest.raises(covfast.ValueRangeError, match="on_geometry"):
+        segmenter(small_phantom.volume, on_geometry="mend")
+    with pytest.raises(covfast.ValueRangeError, match="image: got ndarray, list, expected a path"):
+        segmenter([small_phantom.volume.hu, [1, 1, 1]])
 
 
 def test_segmenter_array_alone_raises(segmenter: Segmenter) -> None:

@@ -298,12 +298,14 @@ def test_statistics_infection_outside_the_lungs_is_warned_not_measured() -> None
     assert warning["value"] == pytest.approx(0.01)
 
 
-def test_statistics_notes_of_the_volume_pass_through() -> None:
+def test_statistics_repairs_of_the_volume_are_warned_and_what_reading_always_does_is_not() -> None:
     hu, labels, lungs, geometry = boxes()
-    note = {"code": "PADDING_TO_AIR", "message": "5 voxels", "value": 5}
-    volume = Volume(hu, geometry, notes=(note,))
+    padding = {"code": "PADDING_TO_AIR", "message": "5 voxels", "value": 5}
+    repair = {"code": "REPAIRED_MISSING_SLICE", "message": "one slice", "value": 1}
+    volume = Volume(hu, geometry, notes=(padding, repair))
     result = statistics(volume, Segmentation(labels, geometry), Segmentation(lungs, geometry))
-    assert note in result["warnings"]
+    assert repair in result["warnings"]
+    assert padding not in result["warnings"]
 
 
 def test_statistics_other_grid_raises() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -32,10 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit code: 0 ok, 1 bug, 2 usage, 3 to 10 the library's errors, 130 interrupted."""
     args = build_parser().parse_args(argv)
-    level = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)[min(3, 1 + args.verbose - args.quiet)]
+    level = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(3, 1 + args.verbose - args.quiet))]
     logging.basicConfig(stream=sys.stderr, level=level, format="covfast: %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except CovfastError as error:
         _complain(error, args.verbose)
         return error.exit_code
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has gone, as in `covfast info | head`: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OutputError.exit_code
+    except OSError as error:  # what no part could name better, such as a full disk behind stdout
+        print(f"covfast: {error.strerror or type(error).__name__}", file=sys.stderr)
+        return OutputError.exit_code
     except Exception as error:
         print(f"covfast: this is a bug, please report it: {type(error).__name__}: {error}", file=sys.stderr)
         if args.verbose:
@@ -55,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print("covfast: -v shows where", file=sys.stderr)
         return 1
+
+
+def _terminate(signum: int, frame: object) -> None:
+    """SIGTERM, as a scheduler sends it: leaves through the `finally`s, so that nothing half-written stays."""
+    print("covfast: terminated", file=sys.stderr)
+    raise SystemExit(128 + signum)
 
 
 def _complain(error: CovfastError, verbose: int) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from covfast.cli import options
 from covfast.cli.progress import progress
-from covfast.cli.segment import repeat_command, summary
-from covfast.pipeline import Result, Segmenter
+from covfast.cli.segment import log_warnings, open_segmenter, repeat_command, summary
+from covfast.errors import ValueRangeError, describe
+from covfast.pipeline import Result
 
 
 def add_parser(commands: Any) -> None:
@@ -31,11 +32,14 @@ def run(args: argparse.Namespace) -> int:
     from covfast.report import refuse_taken, save
 
     refuse_taken(Path(args.output), args.overwrite)
-    segmenter = Segmenter(**options.segmenter_arguments(args))
+    if args.seed < 0:
+        raise ValueRangeError(describe("--seed", args.seed, "a number of at least 0"))
+    segmenter = open_segmenter(args)
     phantom = chest_phantom(seed=args.seed)
     with progress(args.progress) as report:
         result = segmenter(phantom.volume, progress=report)
     save(result, Path(args.output), overwrite=args.overwrite, command=repeat_command(args))
+    log_warnings(result)
     print(summary(result))
     print(json.dumps({"dice_against_known_truth": scores(result, phantom.truth.labels, phantom.lungs.labels)}))
     return 0

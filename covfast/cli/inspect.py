@@ -15,7 +15,9 @@ from covfast.models.store import SUFFIX
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = options.add_command(commands, "inspect", run, "Show what would be used of a scan or a package, and why.")
-    parser.add_argument("input", metavar="PATH", help="DICOM folder, image file or model package")
+    parser.add_argument(
+        "input", metavar="PATH", type=options.path_text, help="DICOM folder, image or model package"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options.add_ids(parser)
 
@@ -26,8 +28,22 @@ def run(args: argparse.Namespace) -> int:
     if path.name.endswith(SUFFIX):
         from covfast import package
 
+        package.verify(path)
         print(json.dumps(package.read_metadata(path), indent=2) if args.json else package.summary(path))
         return 0
+    from covfast.io import cases
+
+    batch = cases(path)
+    if not batch:
+        return _show(path, args)
+    codes = []
+    for name, case in batch.items():
+        print(f"{'' if args.json else '== '}{json.dumps({'case': name}) if args.json else name}")
+        codes.append(_show(case, args))
+    return max(codes)
+
+
+def _show(path: Path, args: argparse.Namespace) -> int:
     from covfast.io import inspect
 
     inspection = inspect(path, ids=args.ids)

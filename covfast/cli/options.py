@@ -22,8 +22,15 @@ def add_command(
 
 def add_output(parser: argparse.ArgumentParser, help_text: str) -> None:
     """`-o OUT` and `--overwrite`."""
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help=help_text)
+    parser.add_argument("-o", "--output", required=True, type=path_text, metavar="OUT", help=help_text)
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
+
+
+def path_text(text: str) -> str:
+    """A path of the command line; an empty one, as of an unset variable, would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("got an empty path")
+    return text
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ def progress(kind: str) -> Iterator[Progress | None]:
         from rich.console import Console
         from rich.progress import Progress as Bar
 
-        with Bar(console=Console(stderr=True), transient=True) as bar:
+        with Bar(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
             tasks = {}
 
             def update(stage: str, done: int, total: int) -> None:

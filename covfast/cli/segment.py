@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import time
 from contextlib import suppress
@@ -15,7 +16,7 @@ from covfast.cli import options
 from covfast.cli.progress import progress
 from covfast.errors import CovfastError, NoLungsError, OutputError, ValueRangeError, describe, file_name
 from covfast.pipeline import Progress, Result, Segmenter, as_volume
-from covfast.volume import Volume
+from covfast.statistics import DECLARED_NOTES
 
 log = logging.getLogger("covfast")
 
@@ -25,7 +26,12 @@ SOME_FAILED = 8
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = options.add_command(commands, "segment", run, "Segment lungs and infection of a chest CT.")
-    parser.add_argument("input", metavar="IN", help="DICOM folder, NIfTI, NRRD or MHA file, or a folder of cases")
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        type=options.path_text,
+        help="DICOM folder, NIfTI, NRRD or MHA, or a folder of cases",
+    )
     options.add_output(parser, "folder for the results; or FILE.nii.gz for the labels alone")
     options.add_model(parser)
     options.add_input(parser)
@@ -36,23 +42,35 @@ def run(args: argparse.Namespace) -> int:
     """Segments one case, or the cases of a folder one after the other."""
     from covfast.io import cases
 
-    batch = cases(args.input)
-    if batch and _is_file_name(args.output):
-        raise ValueRangeError(describe("-o", file_name(args.output), "a folder for a batch of cases"))
+    source, out = Path(args.input), Path(args.output)
+    batch = cases(source)
+    if batch:
+        refuse_batch_output(source, out)
+    else:
+        refuse_output(source, out, args.overwrite)
+    segmenter = open_segmenter(args)
+    with progress(args.progress) as report:
+        if batch:
+            return _run_batch(segmenter, batch, args, report)
+        line = segment_case(segmenter, source, out, args, report)
+    print(line)
+    return 0
+
+
+def open_segmenter(args: argparse.Namespace) -> Segmenter:
+    """The segmenter that the flags ask for; what its model assumes is said aloud."""
     segmenter = Segmenter(**options.segmenter_arguments(args))
     log.info("model %s, backend %s", segmenter.metadata.get("name"), segmenter.backend)
-    with progress(args.progress) as report:
-        if not batch:
-            print(segment_case(segmenter, Path(args.input), Path(args.output), args, report))
-            return 0
-        return _run_batch(segmenter, batch, args, report)
+    for assumption in segmenter.assumptions:
+        log.warning("model: %s", assumption)
+    return segmenter
 
 
 def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Namespace, report: Progress | None) -> int:
     failed = 0
     for case, path in batch.items():
         try:
-            line = segment_case(segmenter, path, Path(args.output) / case, args, report)
+            line = segment_case(segmenter, path, Path(args.output) / case, args, report, f"{case}: ")
         except (CovfastError, MemoryError) as error:
             failed += 1
             log.error("%s: %s: %s", case, type(error).__name__, error)
@@ -65,52 +83,74 @@ def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Name
 
 
 def segment_case(
-    segmenter: Segmenter, source: Path | Volume, out: Path, args: argparse.Namespace, report: Progress | None
+    segmenter: Segmenter, source: Path, out: Path, args: argparse.Namespace, report: Progress | None, label: str = ""
 ) -> str:
-    """Segments one case and writes what was asked for. Returns one line that sums it up."""
+    """Segments one case and writes what was asked for; `label` goes before its messages. Returns the summary."""
     from covfast.io import write
     from covfast.report import save, save_no_lungs
 
-    refuse_output(out, args.overwrite)
+    refuse_output(source, out, args.overwrite)
     start = time.perf_counter()
-    volume = as_volume(source, on_geometry=args.on_geometry, input_window=_window(args))
+    volume = as_volume(source, on_geometry=args.on_geometry, input_window=args.input_window)
     read = ("read", (time.perf_counter() - start) * 1e3)
     for note in volume.notes:
-        log.warning("%s: %s", note["code"], note["message"])
+        level = logging.INFO if note["code"] in DECLARED_NOTES else logging.WARNING
+        log.log(level, "%s%s: %s", label, note["code"], note["message"])
     how = {"overwrite": args.overwrite, "command": repeat_command(args), "ids": args.ids}
     try:
         result = segmenter(volume, progress=report)
     except NoLungsError as error:
-        if not _is_file_name(out):
+        if not is_file_name(out):
             save_no_lungs(volume, segmenter.facts([read]), out, str(error), **how)
         raise
     result = replace(result, run={**result.run, "stages_ms": {**result.run["stages_ms"], "read": round(read[1], 3)}})
-    if _is_file_name(out):
+    if is_file_name(out):
         write(out, result.segmentation)
     else:
         save(result, out, **how)
+    log_warnings(result, label)
     return summary(result)
 
 
-def refuse_output(out: Path, overwrite: bool) -> None:
-    """Raises: OutputError if results are there and `overwrite` is false: before the work, not after it."""
+def log_warnings(result: Result, label: str = "") -> None:
+    """Says what the measurements warn of; what reading noted has been said before."""
+    noted = {note["code"] for note in result.volume.notes}
+    for warning in result.statistics()["warnings"]:
+        if warning["code"] not in noted:
+            log.warning("%s%s: %s", label, warning["code"], warning["message"])
+
+
+def is_file_name(path: Path) -> bool:
+    """True if `-o` names an image file for the labels alone, not a folder."""
+    from covfast.io import image_suffix
+
+    return bool(image_suffix(path))
+
+
+def refuse_output(source: Path, out: Path, overwrite: bool) -> None:
+    """What can be known to fail is refused before the work, not after it.
+
+    Raises: OutputError if results are there and `overwrite` is false, or `out` is the input or cannot be written.
+    """
+    from covfast.io import check_writable
     from covfast.report import refuse_taken
 
-    if not _is_file_name(out):
+    if out.exists() and source.exists() and os.path.samefile(source, out):
+        raise OutputError(describe("-o", f"the input itself, {file_name(out)}", "another place"))
+    if not is_file_name(out):
         refuse_taken(out, overwrite)
-    elif out.exists() and not overwrite:
+        return
+    check_writable(out)
+    if out.exists() and not overwrite:
         raise OutputError(describe("-o", f"{file_name(out)}, which exists", "a new file", "pass --overwrite"))
 
 
-def _is_file_name(path: str | Path) -> bool:
-    from covfast.io import image_suffix
-
-    return bool(image_suffix(Path(path)))
-
-
-def _window(args: argparse.Namespace) -> tuple[float, float] | None:
-    window = getattr(args, "input_window", None)
-    return None if window is None else (window[0], window[1])
+def refuse_batch_output(source: Path, out: Path) -> None:
+    """Raises: ValueRangeError if `out` is a file name, or lies in the input, where the next run would find it."""
+    if is_file_name(out):
+        raise ValueRangeError(describe("-o", file_name(out), "a folder for a batch of cases"))
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ValueRangeError(describe("-o", f"{file_name(out)}, inside the input", "a folder outside it"))
 
 
 def repeat_command(args: argparse.Namespace) -> str:
@@ -119,20 +159,22 @@ def repeat_command(args: argparse.Namespace) -> str:
     if hasattr(args, "input"):
         words.append("IN")
     words += ["-o", "OUT", "--model", file_name(args.model), "--device", args.device, "--precision", args.precision]
-    for flag in ("threads", "memory_limit"):
-        value = getattr(args, flag)
+    for flag in ("threads", "memory_limit", "seed"):
+        value = getattr(args, flag, None)
         if value is not None:
             words += [f"--{flag.replace('_', '-')}", str(value)]
     if getattr(args, "on_geometry", "error") != "error":
         words += ["--on-geometry", args.on_geometry]
-    window = _window(args)
-    if window is not None:
-        words += ["--input-window", f"{window[0]:g}", f"{window[1]:g}"]
+    if getattr(args, "input_window", None) is not None:
+        words += ["--input-window", *(f"{hu:g}" for hu in args.input_window)]
     return shlex.join(words)
 
 
 def summary(result: Result) -> str:
-    """One line: lung volume, infection in mL and percent; what the scan cuts off is said, not counted as 0."""
-    lungs = (result.lungs > 0).sum() * result.geometry.voxel_ml
-    infection = (result.labels == 3).sum() * result.geometry.voxel_ml
-    return f"lungs {lungs:.0f} mL, infection {infection:.1f} mL ({100 * infection / lungs:.1f} % of what was scanned)"
+    """One line: lung volume, infection in mL and percent; of what the scan shows where it cuts the lungs off."""
+    region = result.statistics()["lungs"]["all"]
+    seen = region["visible"]
+    line = (
+        f"lungs {seen['lung_ml']:.0f} mL, infection {seen['infection_ml']:.1f} mL ({seen['infection_percent']:.1f} %)"
+    )
+    return line if region["lung_ml"] is not None else f"{line} in the part of the lungs that was found"

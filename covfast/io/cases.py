@@ -22,7 +22,10 @@ def cases(path: str | os.PathLike[str]) -> dict[str, Path]:
     folder = Path(path)
     if not folder.is_dir():
         return {}
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise FormatError(describe(file_name(folder), error.strerror, "a folder that can be read")) from error
     images = [entry for entry in entries if entry.is_file() and image_suffix(entry)]
     if images:
         return _images(folder, entries, images)

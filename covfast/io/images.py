@@ -30,8 +30,11 @@ def image_suffix(path: Path) -> str:
 
 def refuse_picture(path: Path) -> None:
     """Raises: FormatError: the file is a photograph-like picture (JPEG, PNG, ...), which has no HU and no geometry."""
-    with path.open("rb") as file:
-        start = file.read(3)
+    try:
+        with path.open("rb") as file:
+            start = file.read(3)
+    except OSError as error:
+        raise unreadable(path, error.strerror or "a file that cannot be opened", "a readable file") from error
     for magic, name in _PICTURES.items():
         if start.startswith(magic):
             raise unreadable(path, f"a {name} picture", "a CT volume", "one slice is read by covfast.segment_slice")

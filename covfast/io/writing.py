@@ -30,6 +30,19 @@ _ENCODERS: dict[str, tuple[Callable[[np.dtype[Any], Geometry], bytes], bool, int
 }
 
 
+def check_writable(path: Path) -> str:
+    """The suffix by which `path` would be written: what can be known before there is anything to write.
+
+    Raises: ValueRangeError: unknown suffix; OutputError: a folder is there, or its own folder cannot be written.
+    """
+    suffix = next((s for s in sorted(_ENCODERS, key=len, reverse=True) if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise ValueRangeError(describe("path", repr(file_name(path)), f"a name that ends in {', '.join(_ENCODERS)}"))
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(describe("path", file_name(path), "a file in a folder that exists and can be written"))
+    return suffix
+
+
 def write_image(path: Path, image: Volume | Segmentation) -> None:
     """Writes HU (int16 or float32) or labels (uint8) on the image's own grid, by atomic rename.
 
@@ -39,9 +52,7 @@ def write_image(path: Path, image: Volume | Segmentation) -> None:
     Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError: not
         written, and nothing is left behind.
     """
-    suffix = next((s for s in sorted(_ENCODERS, key=len, reverse=True) if path.name.lower().endswith(s)), None)
-    if suffix is None:
-        raise ValueRangeError(describe("path", repr(file_name(path)), f"a name that ends in {', '.join(_ENCODERS)}"))
+    suffix = check_writable(path)
     array = image.labels if isinstance(image, Segmentation) else image.hu
     encode, is_inside, wbits = _ENCODERS[suffix]
     header = encode(array.dtype, image.geometry)

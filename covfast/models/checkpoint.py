@@ -19,9 +19,13 @@ from torch import Tensor, nn
 
 from covfast.errors import FormatError, ValueRangeError, WeightsError, describe, file_name
 from covfast.models.miniseg import MiniSeg
+from covfast.volume import LABELS
 
 FORMATS = ("miniseg",)
 """Formats that `import_checkpoint` reads."""
+
+LICENCES = {"miniseg": "CC-BY-NC-SA-4.0"}
+"""Licence under which the weight files of a format were published; non-commercial."""
 
 _MARKS = {"miniseg": ("long1.conv0.weight", "down2.conv1x1_down.weight", "pred1.1.weight")}
 _AUXILIARY = re.compile(r"pred[234]\.")
@@ -53,6 +57,8 @@ class Checkpoint:
         from covfast.export import export
 
         options.setdefault("recipe", dict(self.recipe))
+        options.setdefault("labels", {value: name for value, name in LABELS.items() if value})
+        options.setdefault("licence", LICENCES[self.format])
         options.setdefault("provenance", {"format": self.format, "notes": list(self.notes)})
         export(self.module, path, options.pop("input_shape", (1, 3, 512, 512)), **options)
 

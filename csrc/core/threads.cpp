@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <fstream>
@@ -15,6 +17,8 @@
 #include <string>
 #include <system_error>
 #include <thread>
+
+#include "core/error.h"
 
 namespace covfast {
 namespace {
@@ -129,9 +133,13 @@ int quota_cpus() {
 }  // namespace
 
 int hardware_threads() {
-    if (const char* text = std::getenv("COVFAST_NUM_THREADS")) {
-        int wanted = std::atoi(text);
-        if (wanted > 0) return std::min(wanted, kMostThreads);
+    if (const char* text = std::getenv("COVFAST_NUM_THREADS"); text != nullptr && *text != '\0') {
+        int wanted = 0;
+        const char* end = text + std::strlen(text);
+        const auto [stop, status] = std::from_chars(text, end, wanted);
+        COVFAST_REQUIRE(status == std::errc() && stop == end && wanted >= 1 && wanted <= kMostThreads, VALUE_RANGE,
+                        "COVFAST_NUM_THREADS: got '", text, "', expected a number from 1 to ", kMostThreads);
+        return wanted;
     }
     cpu_set_t mask;
     int affinity = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;

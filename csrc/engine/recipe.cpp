@@ -11,6 +11,8 @@ namespace {
 
 constexpr double kLargestHu = 1e6;
 constexpr int64_t kLargestSize = 1 << 15;
+// The one label that a recipe may set so far: measurements and preview look for it, and another would read as "none".
+constexpr int64_t kInfection = 3;
 
 void only_keys(const Json& stage, std::initializer_list<std::string_view> allowed) {
     for (const auto& [key, value] : stage.as_object("stage")) {
@@ -119,7 +121,7 @@ void parse_threshold(const Json& stage, Recipe& recipe) {
                     "recipe stage 'threshold', within: got '", within,
                     "', expected 'volume', or 'lungs' behind a stage 'lungs'");
     recipe.threshold = {static_cast<float>(number_in(stage, "above", 0, 1)),
-                        static_cast<uint8_t>(stage.integer("label", 1, 255)), within == "lungs"};
+                        static_cast<uint8_t>(stage.integer("label", kInfection, kInfection)), within == "lungs"};
 }
 
 // The closed list, and where each stage may stand: the phase never goes back.

@@ -163,6 +163,47 @@ def test_segment_output_that_cannot_be_written_gives_10(model: str, scan: Path, 
     assert done.returncode == 10, done.stderr
 
 
+def test_segment_onto_its_own_input_is_refused_even_with_overwrite(model: str, scan: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(scan, tmp_path / "ct.nii.gz"))
+    assert run("segment", copy, "-o", copy, "--overwrite").returncode == 10
+    assert copy.read_bytes() == scan.read_bytes()
+
+
+def test_segment_batch_into_its_own_input_gives_2(model: str, scan: Path, tmp_path: Path) -> None:
+    shutil.copy(scan, tmp_path / "ct.nii.gz")
+    assert run("segment", tmp_path, "-o", tmp_path / "out").returncode == 2
+    assert [item.name for item in tmp_path.iterdir()] == ["ct.nii.gz"]
+
+
+def test_segment_into_a_folder_that_is_there_keeps_what_else_is_in_it(model: str, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run("segment", scan, "-o", tmp_path).returncode == 0
+    assert len(list(tmp_path.iterdir())) == 6
+    (tmp_path / "preview.png").unlink()
+    (tmp_path / "preview.png").mkdir()
+    before = (tmp_path / "labels.nii.gz").stat().st_mtime_ns
+    assert run("segment", scan, "-o", tmp_path, "--overwrite").returncode == 10
+    assert (tmp_path / "labels.nii.gz").stat().st_mtime_ns == before
+
+
+def test_segment_on_a_terminal_still_prints_its_result_to_stdout(model: str, scan: Path, tmp_path: Path) -> None:
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "covfast.cli", "segment", str(scan), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+    os.close(terminal)
+    os.close(master)
+    assert done.stdout.startswith("lungs ")
+
+
+def test_segment_warns_on_stderr_of_what_the_scan_cuts_off(model: str, small_phantom: Phantom, tmp_path: Path) -> None:
+    volume = small_phantom.volume
+    cut = covfast.Geometry.from_spacing((40, *volume.hu.shape[1:]), volume.geometry.spacing_mm)
+    covfast.write(tmp_path / "cut.nii.gz", covfast.Volume(volume.hu[:40].copy(), cut))
+    done = run("segment", tmp_path / "cut.nii.gz", "-o", tmp_path / "out")
+    assert "TRUNCATED" in done.stderr
+    assert "in the part of the lungs that was found" in done.stdout
+
+
 def test_segment_unknown_model_gives_6(scan: Path, tmp_path: Path) -> None:
     done = run("segment", scan, "-o", tmp_path / "out", "-m", "nope")
     assert done.returncode == 6
@@ -184,7 +225,8 @@ def test_wrong_usage_gives_2(words: list[str]) -> None:
     assert run(*words).returncode == 2
 
 
-def test_interrupt_stops_with_130_and_leaves_nothing(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_stops_at_once_and_leaves_nothing(model: str, tmp_path: Path, sent: signal.Signals, code: int) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "covfast.cli", "demo", "-o", str(out), "--progress", "json"],
@@ -197,9 +239,9 @@ def test_interrupt_stops_with_130_and_leaves_nothing(model: str, tmp_path: Path)
         if '"segment"' in line:
             break
     start = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130, stderr
+    assert process.returncode == code, stderr
     assert time.monotonic() - start < 2  # the call stops in 200 ms; the rest is Python going down
     assert list(tmp_path.iterdir()) == []
 

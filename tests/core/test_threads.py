@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from covfast import _core, ops
+from covfast import ValueRangeError, _core, ops
 
 X = np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32)
 
@@ -21,6 +21,13 @@ def test_hardware_threads_is_at_least_one_and_at_most_the_affinity(monkeypatch: 
 def test_hardware_threads_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVFAST_NUM_THREADS", "3")
     assert _core.hardware_threads() == 3
+
+
+@pytest.mark.parametrize("text", ["junk", "0", "-3", "1e3", "2 "])
+def test_hardware_threads_refuses_what_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("COVFAST_NUM_THREADS", text)
+    with pytest.raises(ValueRangeError, match="COVFAST_NUM_THREADS: got"):
+        _core.hardware_threads()
 
 
 def test_parallel_work_after_fork_completes() -> None:

@@ -44,5 +44,10 @@ def test_window_hu_wrong_arguments_raise() -> None:
         ops.window_hu(volume(np.int16), 100, 100)
     with pytest.raises(DTypeError, match="hu: got uint8, expected int16 or float32"):
         ops.window_hu(np.zeros((2, 2, 2), np.uint8), 0, 1)
+    with pytest.raises(ValueRangeError, match="window: got"):
+        ops.window_hu(volume(np.int16), -np.inf, 0)
+    packed = np.zeros((2, 2, 2), [("a", "i2"), ("b", "u1")])["a"]
+    with pytest.raises(ShapeError, match="hu: got a layout that is no whole elements apart"):
+        ops.window_hu(packed, 0, 1)
     with pytest.raises(ShapeError, match="hu: got 2 axes"):
         ops.window_hu(np.zeros((2, 2), np.int16), 0, 1)
