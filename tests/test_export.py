@@ -121,6 +121,36 @@ def test_export_3d_network_with_a_multiple_equals_torch(tmp_path: Path) -> None:
         covfast.load(path)(normal(1, 1, 8, 8, 10))
 
 
+class Alias(nn.Module):
+    """A BatchNorm behind a dropout whose output is read again: what stands before it must stay as it is."""
+
+    def __init__(self, reads_again: bool) -> None:
+        super().__init__()
+        self.conv, self.drop, self.norm = nn.Conv2d(1, 4, 3), nn.Dropout(0.5), nn.BatchNorm2d(4)
+        self.reads_again = reads_again
+
+    def forward(self, x: Any) -> Any:
+        y = self.drop(self.conv(x))
+        return self.norm(y) + y if self.reads_again else self.norm(y)
+
+
+@pytest.mark.parametrize(("reads_again", "ops"), [(True, ["conv", "affine", "add"]), (False, ["conv"])])
+def test_export_folds_batch_norm_through_an_alias_only_where_nobody_else_reads(
+    tmp_path: Path, reads_again: bool, ops: list[str]
+) -> None:
+    module = with_statistics(Alias(reads_again)).eval()
+    path = covfast.export(module, tmp_path / "m.covfast", (1, 1, 16, 16))
+    assert [node["op"] for node in package.read_metadata(path)["graph"]["nodes"]] == ops
+    assert_same(module, path, normal(2, 1, 12, 20))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_export_module_on_a_gpu_equals_torch(tmp_path: Path) -> None:
+    module = with_statistics(Up()).eval().cuda()
+    path = covfast.export(module, tmp_path / "up.covfast", (1, 1, 8, 16, 24), multiple=4)
+    assert_same(module.cpu(), path, normal(2, 1, 12, 8, 20))
+
+
 def test_export_keeps_the_training_mode(tmp_path: Path) -> None:
     for training in (True, False):
         module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)).train(training)

@@ -16,20 +16,30 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def write_package(path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Any], **contract: Any) -> Path:
-    """A package of a bare network."""
+def write_package(
+    path: Path,
+    graph: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    *,
+    recipe: Any = None,
+    licence: str = "Apache-2.0",
+    name: str = "small",
+    **contract: Any,
+) -> Path:
+    """A package; keywords beyond its fields change its input contract, where None removes a key."""
     given = graph["inputs"][0]
     rank = given["rank"]
+    fields = {"channels": given["channels"], "rank": rank, "multiple": [1] * rank, "size": None, **contract}
     return package.write(
         path,
         tensors,
         graph,
-        recipe=None,
+        recipe=recipe,
         labels={0: "background", 1: "lesion"},
-        input_contract={"channels": given["channels"], "rank": rank, "multiple": [1] * rank, "size": None, **contract},
-        licence="Apache-2.0",
+        input_contract={key: value for key, value in fields.items() if value is not None},
+        licence=licence,
         provenance={"made by": "the tests"},
-        name="small",
+        name=name,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from engine.conftest import normal, small_graph, small_tensors, write_package
 
 import covfast
-from covfast import FormatError, ShapeError, ops
+from covfast import FormatError, MemoryLimitError, ShapeError, ops, package
 
 
 def one(path: Path, node: dict[str, Any], channels: int = 4, rank: int = 2, **tensors: Any) -> covfast.Network:
@@ -132,6 +132,13 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "padding fractional": (node_change(0, padding=[0.5, 0]), "graph node 0: padding: got 0.5"),
     "align_corners missing": (node_change(7, align_corners=None), "graph node 7: align_corners"),
     "channels that differ": (node_change(4, inputs=["x", "d"]), "graph node 4: inputs: got 3 and 4 channels"),
+    "misspelt attribute": (node_change(0, paddding=[1, 1]), "graph node 0: attributes: got 'paddding'"),
+    "attribute of another op": (node_change(1, slope="s", scale="s"), "graph node 1: attributes: got 'scale'"),
+    "two attributes in one": (
+        node_change(0, **{"stride padding": 1}),
+        "graph node 0: attributes: got 'stride padding'",
+    ),
+    "empty attribute": (node_change(3, **{"": 1}), "graph node 3: attributes: got ''"),
     "no nodes": (lambda graph: graph.update(nodes=[]), "nodes: got 0"),
     "nodes is an object": (lambda graph: graph.update(nodes={}), "nodes: got {}"),
     "no output": (lambda graph: graph.update(outputs=[]), "outputs: got 0"),
@@ -172,12 +179,26 @@ def test_graph_broken_raises_naming_the_place(tmp_path: Path, case: str) -> None
         ({"multiple": "1"}, "multiple"),
         ({"size": [0, 1]}, "size: got 0"),
         ({"size": [8]}, "size"),
+        ({"channels": None}, "channels: got"),
+        ({"channels": 4}, "input: got rank 2 and 4 channels, expected 2 and 3, as the graph has them"),
+        ({"rank": None}, "rank: got"),
+        ({"rank": 3}, "input: got rank 3 and 3 channels, expected 2 and 3"),
+        ({"rank": "2"}, 'rank: got "2"'),
     ],
 )
 def test_graph_broken_input_contract_raises(tmp_path: Path, contract: dict[str, Any], match: str) -> None:
     path = write_package(tmp_path / "m.covfast", small_graph(), small_tensors(), **contract)
-    with pytest.raises(FormatError, match=match):
-        covfast.load(path)
+    for read in (covfast.load, package.summary):
+        with pytest.raises(FormatError, match=rf"^m\.covfast: {match}"):
+            read(path)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"stages": [1, 2]}, {"version": 1, "stages": 5}, {"version": 1, "stages": [1]}])
+def test_graph_beside_a_broken_recipe_raises(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    path = write_package(tmp_path / "m.covfast", small_graph(), small_tensors(), recipe=recipe)
+    for read in (covfast.load, package.summary):
+        with pytest.raises(FormatError, match=r"^m\.covfast: "):
+            read(path)
 
 
 def test_graph_input_of_another_size_raises(tmp_path: Path) -> None:
@@ -205,3 +226,27 @@ def test_graph_sizes_that_do_not_meet_raise(tmp_path: Path) -> None:
     net = covfast.load(write_package(tmp_path / "m.covfast", graph, {}))
     with pytest.raises(ShapeError, match="inputs: got sizes"):
         net(normal(1, 2, 8, 8))
+
+
+def test_graph_pooling_window_larger_than_its_input_leaves_nothing(tmp_path: Path) -> None:
+    window = {"kernel": [5, 5], "stride": [2, 2], "padding": [0, 0], "count_include_pad": False}
+    for ceil_mode in (False, True):
+        net = one(tmp_path, {"op": "avg_pool", "ceil_mode": ceil_mode, **window})
+        with pytest.raises(ShapeError, match="nothing is left after the op 'avg_pool'"):
+            net(normal(1, 4, 3, 3))
+    assert net(normal(1, 4, 4, 4)).shape == (1, 4, 1, 1)  # as torch: the window may hang over by less than a stride
+
+
+def test_graph_resizes_that_would_take_all_memory_raise(tmp_path: Path) -> None:
+    net = one(tmp_path, {"op": "resize", "factor": [1000, 1], "align_corners": False}, channels=1)
+    with pytest.raises(
+        MemoryLimitError, match="size: got 2000000 after the op 'resize' at 'y', expected at most 1048576"
+    ):
+        net(normal(1, 1, 2000, 1))
+    chain = [
+        {"op": "resize", "inputs": ["x"], "output": f"v{i}", "factor": [1000, 1], "align_corners": False}
+        for i in range(80)
+    ]
+    graph = {"inputs": [{"name": "x", "channels": 1, "rank": 2}], "outputs": ["v79"], "nodes": chain}
+    with pytest.raises(MemoryLimitError, match=r"tables of \d+ entries for the resizes"):
+        covfast.load(write_package(tmp_path / "m.covfast", graph, {}), device="cpu")(normal(1, 1, 1000, 1))

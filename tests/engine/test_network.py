@@ -18,7 +18,7 @@ import pytest
 from engine.conftest import normal, write_package
 
 import covfast
-from covfast import BackendUnavailable, Cancelled, DeviceError, ShapeError, ValueRangeError, ops
+from covfast import BackendUnavailable, Cancelled, DeviceError, ShapeError, ValueRangeError, _core, ops
 
 pytestmark = pytest.mark.op("conv3d")
 
@@ -184,6 +184,26 @@ def test_network_progress_is_called_and_its_error_comes_through(tmp_path: Path) 
         net(x, cancel=3)
 
 
+def test_network_called_from_its_own_callback_raises(small: Path) -> None:
+    net, x, inner = covfast.load(small), normal(1, 3, 64, 64), []
+    expected = net(x)
+
+    def again(stage: str, done: int, total: int) -> None:
+        with pytest.raises(ValueRangeError, match="session: got a call while another one runs"):
+            net(x + 1)
+        inner.append(done)
+
+    np.testing.assert_array_equal(net(x, progress=again), expected)
+    assert inner
+
+    def fail(stage: str, done: int, total: int) -> None:
+        raise LookupError("from the callback")
+
+    with pytest.raises(LookupError):
+        net(x, progress=fail)
+    np.testing.assert_array_equal(net(x), expected)  # the flag is off again
+
+
 # ---- load ----
 
 
@@ -201,6 +221,28 @@ def test_load_wrong_arguments_raise(small: Path) -> None:
 def test_load_explicit_cuda_never_falls_back(small: Path) -> None:
     with pytest.raises((DeviceError, BackendUnavailable)):
         covfast.load(small, device="cuda")
+
+
+def test_load_records_the_device_that_runs(small: Path) -> None:
+    assert covfast.load(small, device="cpu").device == "cpu"
+    assert covfast.load(small).device in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:99", "cpu:0", ""])
+def test_load_torch_on_an_unknown_or_absent_device_raises(small: Path, device: str) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(DeviceError, match="device: got"):
+        covfast.load(small, engine="torch", device=device)
+
+
+def test_session_on_a_backend_that_cannot_run_it_raises(small: Path) -> None:
+    network = _core.open_network(os.fsencode(small))
+    for backend in covfast.backends():
+        if backend.missing is not None or backend.device != "cpu":
+            with pytest.raises((DeviceError, BackendUnavailable), match=f"backend: got '{backend.name}'"):
+                _core.Session(network, backend.name, 1, (1, 16, 16), 1)
+    with pytest.raises(DeviceError, match="backend: got 'abacus'"):
+        _core.Session(network, "abacus", 1, (1, 16, 16), 1)
 
 
 def test_load_forced_backend_without_the_ops_raises(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
