@@ -43,6 +43,18 @@ std::vector<Piece> choose_lungs(const std::vector<Piece>& pieces) {
          " mL), expected a chest CT in HU; check the orientation, the spacing and that the values are HU");
 }
 
+// Marks air inside the body and returns the HU below which cores lie. The lower threshold parts lungs, bowel and
+// airways better, but ground glass all over the lung lies above it.
+int find_inner(const Grid& grid, const int16_t* hu, const Mask& exterior, Mask& inner) {
+    int64_t count = 0, aerated = 0;
+    for (int64_t i = 0; i < grid.voxels(); ++i) {
+        if (i % 65536 == 0) grid.poll();
+        inner[i] = hu[i] < kEdge && !exterior[i];
+        count += inner[i], aerated += inner[i] && hu[i] < kAerated;
+    }
+    return aerated > kLeastAerated * count ? kAerated : kEdge;
+}
+
 // Flat, air-like, slender pieces that appear with a smaller erosion and hold no piece known so far: the trachea of a
 // small patient, main bronchi, air in the oesophagus. `labels` gets `gas` there.
 void add_narrow_gas(const Grid& grid, const int16_t* hu, const std::vector<float>& squared, uint8_t gas, Mask& labels) {
@@ -141,14 +153,7 @@ Lungs find_lungs(Grid grid, const int16_t* hu) {
     grid.stage = 3;
     const int64_t n = grid.voxels();
     Mask inner(n), deep(n), labels(n);
-    int64_t count = 0, aerated = 0;
-    for (int64_t i = 0; i < n; ++i) {
-        if (i % 65536 == 0) grid.poll();
-        inner[i] = hu[i] < kEdge && !exterior.mask[i];
-        count += inner[i], aerated += inner[i] && hu[i] < kAerated;
-    }
-    // The lower threshold parts lungs, bowel and airways better, but ground glass all over the lung lies above it.
-    const int edge = aerated > kLeastAerated * count ? kAerated : kEdge;
+    const int edge = find_inner(grid, hu, exterior.mask, inner);
     each_voxel(grid, [&](int64_t i) { deep[i] = inner[i] && hu[i] < edge; });
     std::vector<float> squared;
     distance2(grid, deep.data(), kCore_mm, squared);

@@ -62,6 +62,27 @@ void link_rows(const std::vector<Run>& runs, int64_t a, int64_t a_end, int64_t b
     }
 }
 
+// Of a mask's voxels, both inclusive; high is -1 if it has none.
+struct Bounds {
+    int64_t low[3], high[3];
+};
+
+Bounds bounds(const Grid& grid, const Mask& mask) {
+    const auto [depth, height, width] = grid.size;
+    Bounds found{{depth, height, width}, {-1, -1, -1}};
+    for (int64_t row = 0; row < depth * height; ++row) {
+        if (row % 64 == 0) grid.poll();
+        const uint8_t *from = mask.data() + row * width, *to = from + width, *begin = std::find(from, to, 1);
+        if (begin == to) continue;
+        while (to[-1] == 0) --to;
+        const int64_t first[3] = {row / height, row % height, begin - from},
+                      last[3] = {first[0], first[1], to - 1 - from};
+        for (int a = 0; a < 3; ++a)
+            found.low[a] = std::min(found.low[a], first[a]), found.high[a] = std::max(found.high[a], last[a]);
+    }
+    return found;
+}
+
 }  // namespace
 
 void distance2(const Grid& grid, const uint8_t* mask, float cap_mm, std::vector<float>& out) {
@@ -163,16 +184,7 @@ int64_t closing_pad(float radius_mm, float mm) { return static_cast<int64_t>(std
 
 Mask ball_close(const Grid& grid, const Mask& mask, float radius_mm) {
     const auto [depth, height, width] = grid.size;
-    int64_t low[3] = {depth, height, width}, high[3] = {-1, -1, -1};
-    for (int64_t row = 0; row < depth * height; ++row) {
-        if (row % 64 == 0) grid.poll();
-        const uint8_t *from = mask.data() + row * width, *to = from + width, *begin = std::find(from, to, 1);
-        if (begin == to) continue;
-        while (to[-1] == 0) --to;
-        const int64_t first[3] = {row / height, row % height, begin - from},
-                      last[3] = {first[0], first[1], to - 1 - from};
-        for (int a = 0; a < 3; ++a) low[a] = std::min(low[a], first[a]), high[a] = std::max(high[a], last[a]);
-    }
+    auto [low, high] = bounds(grid, mask);
     Mask closed(mask.size());
     if (high[0] < 0) return closed;
     Grid box = grid;
