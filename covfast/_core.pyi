@@ -25,7 +25,6 @@ __all__: list[str] = [
     "lungs_workspace_bytes",
     "null",
     "open_network",
-    "reprint_json",
     "resample_axis",
     "resize3d",
     "slice_channels",
@@ -140,7 +139,6 @@ def null(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def open_network(path: bytes) -> Network: ...
-def reprint_json(text: bytes) -> str: ...
 def resample_axis(
     x: numpy.typing.NDArray[numpy.float32],
     n_out: typing.SupportsInt | typing.SupportsIndex,

@@ -20,7 +20,8 @@ where m is the metadata without its checksum, t the header without ``__metadata_
 ``json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)``.
 
 Nodes stand in topological order: ``{"op", "inputs": [names], "output": name, attributes}``. Lists have one entry per
-spatial axis; tensors are named, float32.
+spatial axis; tensors are named, float32. Another attribute is refused, and so is an input contract whose channels or
+rank are not the graph's.
 
 =============  ======  ======================================================================================
 op             inputs  attributes

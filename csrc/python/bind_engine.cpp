@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 
-#include "engine/json.h"
 #include "engine/network.h"
 #include "engine/package.h"
 #include "kernels/backend.h"
@@ -76,8 +75,6 @@ void register_engine(py::module_& m) {
     m.def(
         "open_network", [](const py::bytes& path) { return std::const_pointer_cast<Network>(open_network(path)); },
         py::arg("path"));
-    m.def(
-        "reprint_json", [](const py::bytes& text) { return Json::parse(std::string(text)).print(); }, py::arg("text"));
 }
 
 }  // namespace covfast::python
