@@ -51,6 +51,7 @@ Mask find_body(const Grid& grid, const int16_t* hu) {
     std::vector<int64_t> voxels(parts.count);
     for (const Run& run : parts.runs) voxels[run.label] += run.end - run.begin;
     std::vector<uint8_t> rest(parts.count, 1);
+    grid.poll();
     if (parts.count > 0) rest[std::max_element(voxels.begin(), voxels.end()) - voxels.begin()] = 0;
     Mask away(grid.voxels(), 1);
     each_voxel(grid, [&](int64_t i) { away[i] = !core[i]; });
@@ -134,6 +135,7 @@ Exterior find_exterior(const Grid& grid, const int16_t* hu) {
 
     const float depth_mm = 1.5f * std::max(grid.mm[1], grid.mm[2]);
     std::vector<float> squared;
+    grid.poll();
     distance2(grid, free.data(), depth_mm, squared);
     for (const Run& run : parts.runs)
         for (int64_t i = run.row * grid.size[2] + run.begin; i < run.row * grid.size[2] + run.end; ++i)

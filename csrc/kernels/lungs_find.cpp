@@ -62,6 +62,7 @@ void add_narrow_gas(const Grid& grid, const int16_t* hu, const std::vector<float
     each_voxel(grid, [&](int64_t i) { deep[i] = squared[i] > kGasCore_mm * kGasCore_mm; });
     const Components parts = components(grid, deep.data(), false);
     std::vector<uint8_t> is_new(parts.count, 1), take(parts.count);
+    grid.poll();
     for (const Run& run : parts.runs)
         for (int64_t x = run.begin; x < run.end && is_new[run.label]; ++x)
             is_new[run.label] = labels[run.row * grid.size[2] + x] == 0;
@@ -106,6 +107,7 @@ void add_slivers(const Grid& grid, const int16_t* hu, const Mask& unclaimed, Mas
                     if (row[x]) ++votes[2 * run.label + row[x] - 1];
             }
     }
+    grid.poll();
     for (const Run& run : parts.runs) {
         const int64_t left = votes[2 * run.label], right = votes[2 * run.label + 1];
         if (left + right == 0) continue;
@@ -136,6 +138,7 @@ std::vector<Piece> measure(const Grid& grid, const int16_t* hu, const Components
     }
     std::vector<Piece> pieces;
     for (int32_t k = 0; k < parts.count; ++k) {
+        if (k % 65536 == 0) grid.poll();
         const Sums& s = sums[k];
         const double n = double(s.n), mean = s.hu / n, ml = n * grid.voxel_ml();
         if (ml < least_ml) continue;
