@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import time
@@ -35,6 +36,7 @@ Progress = Callable[[str, int, int], None]
 _ENGINES = ("native",)
 _PRECISIONS = ("fp32",)
 MOST_THREADS = 256
+BASE_BYTES = 128 << 20
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -201,15 +203,22 @@ class Segmenter:
         )
         return Result(volume, labels, lungs, probability, self.facts([("read", read_ms), *stages]))
 
-    def estimate_bytes(self, shape: tuple[int, int, int], item_bytes: int = 2, probabilities: bool = False) -> int:
-        """Memory that a volume of this shape needs at the least: input, outputs and the lungs' workspace, in bytes."""
-        voxels = int(np.prod(shape, dtype=np.int64))
-        return voxels * (item_bytes + 2 + 2 + (4 if probabilities else 0)) + (128 << 20)
+    def estimate_bytes(self, volume: Volume, probabilities: bool = False) -> int:
+        """Memory that a volume needs, in bytes: itself, the label maps, and the workspace of the lungs.
+
+        The network's workspace is that of one slice; it and the process itself count as `BASE_BYTES`.
+        """
+        geometry = volume.geometry.canonical()
+        voxels = math.prod(geometry.shape)
+        outputs = voxels * (2 + (4 if probabilities else 0))
+        return (
+            BASE_BYTES + volume.hu.nbytes + outputs + _core.lungs_workspace_bytes(geometry.shape, geometry.spacing_mm)
+        )
 
     def _check_memory(self, volume: Volume, probabilities: bool) -> None:
         if self.memory_limit is None:
             return
-        need = self.estimate_bytes(volume.geometry.shape, volume.hu.dtype.itemsize, probabilities)
+        need = self.estimate_bytes(volume, probabilities)
         if need > self.memory_limit:
             raise MemoryLimitError(
                 describe("memory_limit", f"{self.memory_limit >> 20} MiB", f"at least {need >> 20} MiB for this volume")

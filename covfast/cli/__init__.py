@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 import covfast
+from covfast import package
 from covfast.cli import demo, importing, info, inspect, models, segment, train
 from covfast.errors import CovfastError, MemoryLimitError, OutputError
 
@@ -71,6 +72,6 @@ def _terminate(signum: int, frame: object) -> None:
 
 
 def _complain(error: CovfastError, verbose: int) -> None:
-    print(f"covfast: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"covfast: {type(error).__name__}: {package.plain_text(str(error))}", file=sys.stderr)
     if verbose > 1:
         traceback.print_exc()

@@ -15,9 +15,7 @@ from covfast.models.store import SUFFIX
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = options.add_command(commands, "inspect", run, "Show what would be used of a scan or a package, and why.")
-    parser.add_argument(
-        "input", metavar="PATH", type=options.path_text, help="DICOM folder, image or model package"
-    )
+    parser.add_argument("input", metavar="PATH", type=options.path_text, help="DICOM folder, image or model package")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options.add_ids(parser)
 
