@@ -36,7 +36,7 @@ def lungs(
     Args:
         hu: (D, H, W) int16 or float32 in HU, any strides, in canonical orientation: inferior to superior, anterior to
             posterior, patient right to left.
-        spacing_mm: (3,) float > 0, voxel size along D, H, W.
+        spacing_mm: (3,) from 0.001 to 1000, voxel size along D, H, W.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads; None for all that the process may use.
         progress: called with the stage's name, how much of it is done, and its total.
