@@ -40,6 +40,12 @@ def data_dir() -> Path:
     return Path(path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def away_from_the_checkout() -> None:
+    """Tests run beside this file: Python started in the checkout itself takes its source for the installed package."""
+    os.chdir(Path(__file__).parent)
+
+
 @pytest.fixture(scope="session")
 def model() -> str:
     """Name of the trained model; tests that run it skip where covfast-weights is not installed."""
