@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ class Cancel(Protocol):
         """Whether to stop."""
 
 
-class Network:
+class Network(ABC):
     """A network of a model package, ready to run. May be called by several threads at once.
 
     Attributes:
@@ -80,8 +81,9 @@ class Network:
             raise ShapeError(describe("x", f"shape {array.shape}", f"(N, {channels}, {axes})"))
         return self._run(array, progress, cancel)
 
+    @abstractmethod
     def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
-        raise NotImplementedError
+        """Output of the checked, contiguous batch `x`."""
 
 
 def load(

@@ -34,7 +34,6 @@ public:
     T* get(Slot<T> slot) const {
         return reinterpret_cast<T*>(base_ + slot.offset);
     }
-    size_t bytes() const { return planned_; }
 
 private:
     size_t reserve(size_t count, size_t item_bytes);

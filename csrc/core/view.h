@@ -13,8 +13,6 @@ struct View3 {
     std::array<int64_t, 3> stride{};  // elements
 
     T& at(int64_t d, int64_t h, int64_t w) const { return data[d * stride[0] + h * stride[1] + w * stride[2]]; }
-    T* row(int64_t d, int64_t h) const { return data + d * stride[0] + h * stride[1]; }
-    int64_t count() const { return size[0] * size[1] * size[2]; }
 };
 
 }  // namespace covfast

@@ -1,4 +1,4 @@
-// One thread an item, grid-stride: memory bound, 16 bytes in flight a thread come from the unrolled loop.
+// One thread an item, grid-stride: memory bound, so neighbouring threads take neighbouring items.
 #include "cuda/launch.h"
 #include "kernels/null_body.h"
 #include "kernels/table.h"
