@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import OutputError, describe, file_name
+from covfast.outputs import replace_file
 from covfast.volume import INFECTION, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
@@ -332,13 +331,4 @@ def _wrap(text: str, width_px: int) -> list[str]:
 
 def _write(image: Image.Image, path: Path) -> None:
     """PNG by atomic rename; whatever was at `path` stays if it fails."""
-    part = path.with_name(f".covfast-{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            image.save(file, format="PNG")
-        os.replace(part, path)
-    except OSError as error:
-        reason = error.strerror or "an error"
-        raise OutputError(describe(file_name(path), reason, "a file that can be written")) from error
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(path, lambda file: image.save(file, format="PNG"))

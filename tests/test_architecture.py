@@ -13,10 +13,12 @@ PACKAGE = ROOT / "covfast"
 CSRC = ROOT / "csrc"
 
 # Part of the package -> parts it may import. A part is a file or folder directly under covfast/.
-BASE = {"errors", "volume"}
+BASE = {"errors", "volume", "outputs", "adapters"}
 PYTHON = {
     "errors": set(),
     "volume": {"errors"},
+    "outputs": {"errors"},
+    "adapters": {"errors", "volume"},
     "package": {*BASE, "_core"},
     "lowering": BASE,
     "lowering_ops": {*BASE, "lowering"},
@@ -26,6 +28,7 @@ PYTHON = {
     "models": {*BASE, "package", "export"},
     "engines": {*BASE, "_core", "package"},
     "export": {*BASE, "package", "engines", "lowering", "lowering_ops"},
+    "evaluation": {*BASE, "io", "metrics"},
     "info": {*BASE, "_core", "covfast"},
     "phantom": BASE,
     "statistics": BASE,

@@ -16,7 +16,8 @@ from covfast.io.hounsfield import check_window
 from covfast.io.images import image_suffix, read_image, read_label_image, refuse_picture
 from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
 from covfast.io.memory import from_array, from_image, to_sitk
-from covfast.io.writing import check_writable, replace_file, write_image
+from covfast.io.writing import check_writable, write_image
+from covfast.outputs import replace_file
 from covfast.volume import Segmentation, Volume
 
 StrPath = str | os.PathLike[str]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from covfast.adapters import image_grid
 from covfast.errors import DTypeError, FormatError, GeometryError, describe
 from covfast.io.hounsfield import check_hounsfield, gather, padding_notes, unwindow
 from covfast.volume import Geometry, Segmentation, Volume
@@ -39,36 +40,16 @@ def from_image(image: Any, input_window: tuple[float, float] | None = None) -> V
 
     Raises: DTypeError: neither of them, or not real numbers; FormatError: not one 3-D volume, or not HU.
     """
-    if hasattr(image, "GetDirection") and hasattr(image, "GetSpacing"):
-        array, affine = _from_sitk(image)
-    elif hasattr(image, "affine") and hasattr(image, "dataobj"):
-        array, affine = _from_nibabel(image)
-    else:
+    found = image_grid("image", image)
+    if found is None:
         expected = "a path, a Volume, (array, spacing_mm), or a SimpleITK or nibabel image"
         raise DTypeError(describe("image", type(image).__name__, expected))
+    array, geometry = found
     if array.ndim != 3 or min(array.shape) < 2:
         raise FormatError(
             describe("image", f"shape {array.shape}", "one volume of 3 axes, at least 2 voxels along each")
         )
-    return from_array(array, Geometry((array.shape[0], array.shape[1], array.shape[2]), affine), input_window)
-
-
-def _from_sitk(image: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    import SimpleITK
-
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        got = f"{image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values a voxel"
-        raise FormatError(describe("image", got, "3 axes and one value a voxel"))
-    affine = np.eye(4)
-    affine[:3, :3] = (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())[:, ::-1]
-    affine[:3, 3] = image.GetOrigin()
-    return SimpleITK.GetArrayFromImage(image), affine
-
-
-def _from_nibabel(image: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    ras = np.asarray(image.affine, dtype=np.float64)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ras[:, [2, 1, 0, 3]]
-    return np.asarray(image.dataobj).T, affine
+    return from_array(array, geometry, input_window)
 
 
 def to_sitk(image: Volume | Segmentation) -> SimpleITK.Image:

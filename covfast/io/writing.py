@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy.typing as npt
 
 from covfast.errors import OutputError, ValueRangeError, describe, file_name
 from covfast.io import metaimage, nifti, nrrd
+from covfast.outputs import replace_file
 from covfast.volume import Geometry, Segmentation, Volume
 
 LEVEL = 1
@@ -57,25 +56,6 @@ def write_image(path: Path, image: Volume | Segmentation) -> None:
     encode, is_inside, wbits = _ENCODERS[suffix]
     header = encode(array.dtype, image.geometry)
     replace_file(path, lambda file: _write(file, header, array, is_inside, wbits))
-
-
-def replace_file(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Makes `path` hold what `fill` writes into an open file, in one step.
-
-    Raises: OutputError: not written; whatever was at `path` before is still there, and nothing else is left behind.
-    """
-    part = path.with_name(f".covfast-{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            fill(file)
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(
-            describe(file_name(path), error.strerror or "an error", "a file that can be written")
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _write(file: IO[bytes], header: bytes, array: npt.NDArray[Any], is_inside: bool, wbits: int) -> None:
