@@ -29,6 +29,7 @@ __all__: list[str] = [
     "resize3d",
     "slice_channels",
     "softmax",
+    "surface_measure",
     "window_hu",
 ]
 
@@ -164,6 +165,33 @@ def slice_channels(
 def softmax(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def surface_measure(
+    truth: numpy.ndarray,
+    prediction: numpy.ndarray,
+    labels: collections.abc.Sequence[
+        tuple[
+            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        ]
+    ],
+    spacing_mm: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    kind: str,
+    device: str = "auto",
+    threads: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> list[
+    tuple[
+        int,
+        int,
+        int,
+        int,
+        tuple[
+            numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]
+        ],
+        tuple[
+            numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.int64]
+        ],
+    ]
+]: ...
 def window_hu(
     hu: numpy.ndarray,
     low_hu: typing.SupportsFloat | typing.SupportsIndex,

@@ -8,19 +8,28 @@
 
 namespace covfast {
 
-Arena::~Arena() { std::free(base_); }
+Arena::~Arena() {
+    if (base_ != nullptr) release_ != nullptr ? release_(base_) : std::free(base_);
+}
 
-Arena::Arena(Arena&& other) noexcept
-    : base_(std::exchange(other.base_, nullptr)), planned_(std::exchange(other.planned_, 0)) {}
+Arena::Arena(Arena&& other) noexcept : Arena() { swap(other); }
 
 Arena& Arena::operator=(Arena&& other) noexcept {
-    std::swap(base_, other.base_);
-    std::swap(planned_, other.planned_);
+    swap(other);
     return *this;
 }
 
+void Arena::swap(Arena& other) noexcept {
+    std::swap(allocate_, other.allocate_);
+    std::swap(release_, other.release_);
+    std::swap(base_, other.base_);
+    std::swap(planned_, other.planned_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(is_committed_, other.is_committed_);
+}
+
 size_t Arena::reserve(size_t count, size_t item_bytes) {
-    COVFAST_REQUIRE(base_ == nullptr, INTERNAL, "arena: got plan() after commit(), expected all plans before it");
+    COVFAST_REQUIRE(!is_committed_, INTERNAL, "arena: got plan() after commit(), expected all plans before it");
     const size_t room = std::numeric_limits<ptrdiff_t>::max() - planned_ - kAlignment;
     COVFAST_REQUIRE(count <= room / item_bytes, MEMORY_LIMIT, "workspace: got ", count, " items of ", item_bytes,
                     " bytes, expected a size that memory can hold");
@@ -30,10 +39,23 @@ size_t Arena::reserve(size_t count, size_t item_bytes) {
 }
 
 void Arena::commit() {
-    if (planned_ == 0) return;
-    base_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, planned_));
+    is_committed_ = true;
+    if (planned_ <= capacity_) return;
+    {
+        Arena old(allocate_, release_);  // its memory goes back before the larger one is asked for
+        std::swap(old.base_, base_);
+        capacity_ = 0;
+    }
+    base_ =
+        static_cast<std::byte*>(allocate_ != nullptr ? allocate_(planned_) : std::aligned_alloc(kAlignment, planned_));
     COVFAST_REQUIRE(base_ != nullptr, MEMORY_LIMIT, "workspace: got a refusal for ", planned_,
                     " bytes, expected that much free memory");
+    capacity_ = planned_;
+}
+
+void Arena::rewind() {
+    planned_ = 0;
+    is_committed_ = false;
 }
 
 }  // namespace covfast

@@ -1,5 +1,6 @@
 // Scratch memory of one session: planned first, allocated once, nothing while running.
 //   Arena arena;  auto a = arena.plan<float>(n); ...; arena.commit();  float* p = arena.get(a);
+// For work that repeats with other sizes: arena.rewind(), plan and commit again; memory that is large enough stays.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,7 +17,9 @@ struct Slot {
 
 class Arena {
 public:
-    Arena() = default;
+    Arena() = default;  // host memory
+    // Memory of a backend: its allocate and release.
+    Arena(void* (*allocate)(size_t bytes), void (*release)(void* memory)) : allocate_(allocate), release_(release) {}
     ~Arena();
     Arena(Arena&& other) noexcept;
     Arena& operator=(Arena&& other) noexcept;
@@ -30,6 +33,8 @@ public:
     }
     // Allocates what was planned. Throws MEMORY_LIMIT if the system refuses.
     void commit();
+    // Forgets the plan and what the slots hold; keeps the memory.
+    void rewind();
     template <class T>
     T* get(Slot<T> slot) const {
         return reinterpret_cast<T*>(base_ + slot.offset);
@@ -37,8 +42,12 @@ public:
 
 private:
     size_t reserve(size_t count, size_t item_bytes);
+    void swap(Arena& other) noexcept;
+    void* (*allocate_)(size_t bytes) = nullptr;  // null: host memory
+    void (*release_)(void* memory) = nullptr;
     std::byte* base_ = nullptr;
-    size_t planned_ = 0;
+    size_t planned_ = 0, capacity_ = 0;
+    bool is_committed_ = false;
 };
 
 }  // namespace covfast

@@ -19,6 +19,10 @@ void conv3d(const Conv3dParams&, const Exec&);
 void copy_channels(const CopyChannelsParams&, const Exec&);
 void resize3d(const Resize3dParams&, const Exec&);
 void softmax(const SoftmaxParams&, const Exec&);
+void surface_border(const SurfaceBorderParams&, const Exec&);
+void surface_pack(const SurfacePackParams&, const Exec&);
+void surface_scan(const SurfaceScanParams&, const Exec&);
+void surface_search(const SurfaceSearchParams&, const Exec&);
 
 namespace {
 
@@ -59,6 +63,10 @@ constexpr Backend kTable = {
     .copy_channels = copy_channels,
     .resize3d = resize3d,
     .softmax = softmax,
+    .surface_border = surface_border,
+    .surface_pack = surface_pack,
+    .surface_scan = surface_scan,
+    .surface_search = surface_search,
 };
 
 }  // namespace

@@ -19,6 +19,10 @@ struct Conv3dParams;
 struct CopyChannelsParams;
 struct Resize3dParams;
 struct SoftmaxParams;
+struct SurfaceBorderParams;
+struct SurfacePackParams;
+struct SurfaceScanParams;
+struct SurfaceSearchParams;
 
 // How an op is to run. CPU entries cut their work with parallel_for and return when it is done; CUDA entries queue on
 // the stream and return at once.
@@ -51,6 +55,10 @@ struct Backend {
     void (*copy_channels)(const CopyChannelsParams&, const Exec&) = nullptr;
     void (*resize3d)(const Resize3dParams&, const Exec&) = nullptr;
     void (*softmax)(const SoftmaxParams&, const Exec&) = nullptr;
+    void (*surface_border)(const SurfaceBorderParams&, const Exec&) = nullptr;
+    void (*surface_pack)(const SurfacePackParams&, const Exec&) = nullptr;
+    void (*surface_scan)(const SurfaceScanParams&, const Exec&) = nullptr;
+    void (*surface_search)(const SurfaceSearchParams&, const Exec&) = nullptr;
 };
 
 }  // namespace covfast

@@ -10,6 +10,7 @@ void register_backend(py::module_& m);
 void register_engine(py::module_& m);
 void register_layers(py::module_& m);
 void register_lungs(py::module_& m);
+void register_metrics(py::module_& m);
 void register_ops(py::module_& m);
 void register_segment(py::module_& m);
 

@@ -58,6 +58,7 @@ PYBIND11_MODULE(_core, m) {
     register_engine(m);
     register_layers(m);
     register_lungs(m);
+    register_metrics(m);
     register_ops(m);
     register_segment(m);
 }

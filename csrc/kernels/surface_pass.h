@@ -1,0 +1,108 @@
+// surface_scan, surface_pack, surface_border, surface_search: the four passes of surface, in this order.
+//
+// Axes: the passes know x (slow), y and z (fast in memory), a permutation of the maps' axes that the front file chose.
+// Bit-planes: 64 neighbours along z are one word. Words are laid out [x][word][y], so that one vector register holds
+// the same z of eight neighbouring y: a shift moves them all along z, and every other neighbour is a plain load. Each
+// row of words carries kPad zero words at either end, each plane one zero row before and after, so that no search asks
+// whether it has left the grid.
+#pragma once
+#include <cstdint>
+
+namespace covfast {
+
+enum class LabelType { kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF32, kF64 };
+
+struct LabelMap {
+    const void* data;
+    LabelType type;
+    int64_t stride[3];  // x, y, z, in elements
+};
+
+constexpr int kPad = 8;           // zero words at either end of a row: the farthest y step of the near search
+constexpr int kMaxClasses = 255;  // distances of the near search; the index fits a byte
+constexpr int kLevels = 3;        // of the pyramid over the surface: rows of 4x4, 16x16 and 64x64 joined by OR
+
+// Where the words of one bit-plane stack lie.
+struct PlaneGrid {
+    int64_t size[3];  // x, y, z: elements
+    int64_t words;    // along z
+    int64_t pitch;    // words from one row to the next
+    int64_t plane;    // words from one x to the next
+
+    int64_t at(int64_t x, int64_t word, int64_t y) const { return x * plane + (word + 1) * pitch + y + kPad; }
+};
+
+inline PlaneGrid plane_grid(int64_t nx, int64_t ny, int64_t nz) {
+    const int64_t words = (nz + 63) / 64, pitch = (ny + 7) / 8 * 8 + 2 * kPad;
+    return {{nx, ny, nz}, words, pitch, (words + 2) * pitch};
+}
+
+// ---- surface_scan: counts and boxes of every label ----
+struct SurfaceTally {  // of one x and label
+    int64_t truth, prediction, both;
+    int64_t low[2], high[2];  // y and z of either mask, inclusive
+};
+
+struct SurfaceScanParams {
+    LabelMap maps[2];
+    int64_t size[3];  // voxels
+    int labels;
+    const int64_t* values;  // all labels' values, truth's then prediction's
+    const int64_t* first;   // (2 * labels + 1): where the values of mask m = 2 * label + side begin
+    SurfaceTally* tallies;  // (size[0], labels)
+    int32_t* is_fraction;   // (2): set where a float map holds a value that is not whole
+};
+
+// ---- surface_pack: both masks of one label, inside its box, as bit-planes ----
+struct SurfacePackParams {
+    LabelMap maps[2];  // data at the box's first voxel
+    int64_t size[3];   // of the box, voxels
+    const int64_t* values[2];
+    int64_t value_count[2];
+    PlaneGrid grid;
+    uint64_t* voxels[2];
+};
+
+// ---- surface_border: which elements are surface, and the pyramid over them ----
+struct SurfaceBorderParams {
+    int64_t voxel_size[3];
+    bool is_flat;     // 2-D: one x, and squares of four voxels
+    bool is_surfels;  // else voxels
+    PlaneGrid grid;   // of voxels and elements alike
+    PlaneGrid level_grid[kLevels];
+    const uint64_t* voxels[2];
+    const uint64_t* empty_plane;  // grid.plane zero words
+    uint64_t* border[2];
+    uint64_t* level[2][kLevels];
+    int64_t* element_count;  // (2, size[0]): of each x
+};
+
+// ---- surface_search: every element's distance to the other surface ----
+struct SurfaceOffset {
+    int16_t dx, dy, dz;  // dz >= 0 stands for both signs
+};
+
+struct SurfaceClass {  // offsets of one distance
+    int32_t first, count;
+};
+
+struct SurfaceSearchParams {
+    SurfaceBorderParams planes;
+    const SurfaceClass* classes;  // nearest first; class 0 is distance 0
+    const SurfaceOffset* offsets;
+    int class_count;
+    bool has_target;          // false: the other surface is empty, and every element counts as class 0
+    const double* square[3];  // (size + 1): (n * spacing)^2 along x, y, z
+    double spacing[3];
+    int last_axis;             // which of x, y, z is added last: the map's last axis
+    int slabs;                 // the work is cut into 2 * slabs blocks along x, whatever the number of threads
+    uint32_t* counts;          // (2, slabs, class_count, 256): elements of each class and 8-bit code
+    const int64_t* far_first;  // (2, slabs): where a block's elements beyond the classes begin
+    int64_t* far_count;        // (2, slabs)
+    double* far_square;        // squared distance, mm^2
+    uint8_t* far_code;
+};
+
+inline int64_t slab_begin(const SurfaceSearchParams& p, int64_t slab) { return p.planes.grid.size[0] * slab / p.slabs; }
+
+}  // namespace covfast

@@ -1,0 +1,238 @@
+// surface_scan and surface_pack. Both turn a row of labels into words of 64 bits, a bit a voxel, which is one compare
+// for 64 bytes with AVX-512 and a few more elsewhere; the rest is counting bits. Rows of another type than bytes are
+// compared into bytes first. The scan streams both maps once and is bound by memory; the pack reads one label's box.
+#include <cstring>
+
+#include "cpu/isa.h"
+#include "kernels/surface_pass.h"
+#include "kernels/table.h"
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+namespace covfast::COVFAST_ISA {
+namespace {
+
+constexpr int64_t kSegment = 4096;  // voxels of a row that are turned into words at once
+constexpr int64_t kSegmentWords = kSegment / 64;
+
+// Bit i is set where byte[i] is not zero.
+inline uint64_t nonzero_bits(const uint8_t* byte) {
+#if defined(__AVX512BW__)
+    const __m512i v = _mm512_loadu_si512(byte);
+    return _mm512_test_epi8_mask(v, v);
+#elif defined(__AVX2__)
+    const __m256i zero = _mm256_setzero_si256();
+    const auto zeros = [&](int at) {
+        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(byte + at));
+        return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, zero)));
+    };
+    return ~(uint64_t(zeros(0)) | uint64_t(zeros(32)) << 32);
+#elif defined(__SSE2__)
+    uint64_t zeros = 0;
+    for (int at = 0; at < 64; at += 16) {
+        const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(byte + at));
+        zeros |= uint64_t(uint32_t(_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128())))) << at;
+    }
+    return ~zeros;
+#else
+    uint64_t bits = 0;
+    for (int i = 0; i < 64; ++i) bits |= uint64_t(byte[i] != 0) << i;
+    return bits;
+#endif
+}
+
+// Bit i is set where byte[i] == value.
+inline uint64_t equal_bits(const uint8_t* byte, uint8_t value) {
+#if defined(__AVX512BW__)
+    return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(byte), _mm512_set1_epi8(static_cast<char>(value)));
+#else
+    uint8_t differs[64];
+    for (int i = 0; i < 64; ++i) differs[i] = byte[i] ^ value;
+    return ~nonzero_bits(differs);
+#endif
+}
+
+// A value as T, or nothing where T cannot hold it.
+template <class T>
+bool as_type(int64_t value, T& typed) {
+    typed = static_cast<T>(value);
+    if constexpr (sizeof(T) == 8 && static_cast<T>(-1) > static_cast<T>(0)) return value >= 0;
+    return static_cast<int64_t>(typed) == value;
+}
+
+// out[w] bit i = row[(64 w + i) step] is one of the values; n <= kSegment.
+template <class T>
+void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
+    for (int64_t at = 0; at < n; at += 64) {
+        const int64_t rest = n - at < 64 ? n - at : 64;
+        uint8_t hit[64] = {};
+        uint64_t bits = 0;
+        for (int64_t v = 0; v < value_count; ++v) {
+            T value;
+            if (!as_type(values[v], value)) continue;
+            if constexpr (sizeof(T) == 1) {
+                if (rest == 64 && step == 1) {
+                    bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), static_cast<uint8_t>(value));
+                    continue;
+                }
+            }
+            if (step == 1 && rest == 64) {
+                for (int64_t i = 0; i < 64; ++i) hit[i] |= row[at + i] == value;
+            } else {
+                for (int64_t i = 0; i < rest; ++i) hit[i] |= row[(at + i) * step] == value;
+            }
+        }
+        out[at / 64] = bits | nonzero_bits(hit);
+    }
+}
+
+using MatchRow = void (*)(const void* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count,
+                          uint64_t* out);
+
+template <class T>
+void match_any(const void* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
+    match_row(static_cast<const T*>(row), step, n, values, value_count, out);
+}
+
+template <class T>
+int32_t row_fraction(const T* row, int64_t step, int64_t n) {
+    int32_t found = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const T v = row[i * step];  // beyond 2^63 every float is whole, but no label is
+        found |= v > T(-9.2e18) && v < T(9.2e18) ? static_cast<T>(static_cast<int64_t>(v)) != v : 1;
+    }
+    return found;
+}
+
+struct LabelReader {
+    MatchRow match;
+    int64_t item;  // bytes
+};
+
+LabelReader reader_of(LabelType type) {
+    switch (type) {
+        case LabelType::kU8:
+            return {match_any<uint8_t>, 1};
+        case LabelType::kI8:
+            return {match_any<int8_t>, 1};
+        case LabelType::kU16:
+            return {match_any<uint16_t>, 2};
+        case LabelType::kI16:
+            return {match_any<int16_t>, 2};
+        case LabelType::kU32:
+            return {match_any<uint32_t>, 4};
+        case LabelType::kI32:
+            return {match_any<int32_t>, 4};
+        case LabelType::kU64:
+            return {match_any<uint64_t>, 8};
+        case LabelType::kI64:
+            return {match_any<int64_t>, 8};
+        case LabelType::kF32:
+            return {match_any<float>, 4};
+        case LabelType::kF64:
+            return {match_any<double>, 8};
+    }
+    return {nullptr, 0};
+}
+
+// A map, ready to be read row by row along z.
+struct Rows {
+    explicit Rows(const LabelMap& map_) : map(map_), reader(reader_of(map_.type)) {}
+
+    const char* at(int64_t x, int64_t y, int64_t z) const {
+        return static_cast<const char*>(map.data) +
+               (x * map.stride[0] + y * map.stride[1] + z * map.stride[2]) * reader.item;
+    }
+    void match(int64_t x, int64_t y, int64_t z, int64_t n, const int64_t* values, int64_t count, uint64_t* out) const {
+        reader.match(at(x, y, z), map.stride[2], n, values, count, out);
+    }
+    int32_t has_fraction(int64_t x, int64_t y, int64_t n) const {
+        if (map.type == LabelType::kF32)
+            return row_fraction(reinterpret_cast<const float*>(at(x, y, 0)), map.stride[2], n);
+        if (map.type == LabelType::kF64)
+            return row_fraction(reinterpret_cast<const double*>(at(x, y, 0)), map.stride[2], n);
+        return 0;
+    }
+
+    const LabelMap& map;
+    LabelReader reader;
+};
+
+// Adds one row's words of both masks to the tally.
+void tally_words(const uint64_t* truth, const uint64_t* prediction, int64_t words, int64_t y, int64_t z0,
+                 SurfaceTally& tally) {
+    uint64_t any = 0;
+    for (int64_t w = 0; w < words; ++w) any |= truth[w] | prediction[w];
+    if (any == 0) return;
+    int64_t first = -1, last = -1;
+    for (int64_t w = 0; w < words; ++w) {
+        const uint64_t either = truth[w] | prediction[w];
+        if (either == 0) continue;
+        tally.truth += __builtin_popcountll(truth[w]);
+        tally.prediction += __builtin_popcountll(prediction[w]);
+        tally.both += __builtin_popcountll(truth[w] & prediction[w]);
+        if (first < 0) first = z0 + 64 * w + __builtin_ctzll(either);
+        last = z0 + 64 * w + 63 - __builtin_clzll(either);
+    }
+    if (y < tally.low[0]) tally.low[0] = y;
+    if (y > tally.high[0]) tally.high[0] = y;
+    if (first < tally.low[1]) tally.low[1] = first;
+    if (last > tally.high[1]) tally.high[1] = last;
+}
+
+void scan_planes(const void* params, int64_t begin, int64_t end) {
+    const SurfaceScanParams& p = *static_cast<const SurfaceScanParams*>(params);
+    const Rows truth(p.maps[0]), prediction(p.maps[1]);
+    uint64_t a[kSegmentWords], b[kSegmentWords];
+    for (int64_t x = begin; x < end; ++x) {
+        SurfaceTally* tallies = p.tallies + x * p.labels;
+        for (int l = 0; l < p.labels; ++l) tallies[l] = {0, 0, 0, {p.size[1], p.size[2]}, {-1, -1}};
+        for (int64_t y = 0; y < p.size[1]; ++y) {
+            if (truth.has_fraction(x, y, p.size[2])) p.is_fraction[0] = 1;
+            if (prediction.has_fraction(x, y, p.size[2])) p.is_fraction[1] = 1;
+            for (int64_t z = 0; z < p.size[2]; z += kSegment) {
+                const int64_t n = p.size[2] - z < kSegment ? p.size[2] - z : kSegment;
+                for (int l = 0; l < p.labels; ++l) {
+                    const int64_t* first = p.first + 2 * l;
+                    truth.match(x, y, z, n, p.values + first[0], first[1] - first[0], a);
+                    prediction.match(x, y, z, n, p.values + first[1], first[2] - first[1], b);
+                    tally_words(a, b, (n + 63) / 64, y, z, tallies[l]);
+                }
+            }
+        }
+    }
+}
+
+void pack_planes(const void* params, int64_t begin, int64_t end) {
+    const SurfacePackParams& p = *static_cast<const SurfacePackParams*>(params);
+    const PlaneGrid& grid = p.grid;
+    uint64_t bits[kSegmentWords];
+    for (int64_t i = begin; i < end; ++i) {
+        const int64_t x = i / 2, side = i % 2;
+        uint64_t* plane = p.voxels[side] + x * grid.plane;
+        std::memset(plane, 0, grid.plane * sizeof(uint64_t));
+        if (x >= p.size[0]) continue;
+        const Rows rows(p.maps[side]);
+        for (int64_t y = 0; y < p.size[1]; ++y)
+            for (int64_t z = 0; z < p.size[2]; z += kSegment) {
+                const int64_t n = p.size[2] - z < kSegment ? p.size[2] - z : kSegment;
+                rows.match(x, y, z, n, p.values[side], p.value_count[side], bits);
+                uint64_t* out = p.voxels[side] + grid.at(x, z / 64, y);
+                for (int64_t w = 0; w < (n + 63) / 64; ++w) out[w * grid.pitch] = bits[w];
+            }
+    }
+}
+
+}  // namespace
+
+void surface_scan(const SurfaceScanParams& params, const Exec& exec) {
+    exec.parallel_for(scan_planes, &params, params.size[0], 1, exec.threads);
+}
+
+void surface_pack(const SurfacePackParams& params, const Exec& exec) {
+    exec.parallel_for(pack_planes, &params, 2 * params.grid.size[0], 1, exec.threads);
+}
+
+}  // namespace covfast::COVFAST_ISA
