@@ -125,7 +125,7 @@ class Report:
     case: str = ""
     convention: str | None = None
     row: Mapping[str, Any] = field(default_factory=dict)
-    published: Any = None
+    published: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
