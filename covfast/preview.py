@@ -103,9 +103,9 @@ def preview(
             image.paste(_render(tile, scale), (left, top + (row_height - tile.size_px[1]) // 2))
         top += row_height + GAP_PX
     _panel(draw, statistics, (GAP_PX + 3 * (TILE_PX + GAP_PX) + 10, top - heights[-1] - GAP_PX), heights[-1])
-    draw.text((GAP_PX + 4, height - FOOTER_PX + 6), f"covfast - {DISCLAIMER}", FAINT, _font(17))
+    draw.text((GAP_PX + 4, height - FOOTER_PX + 6), f"covfast - {DISCLAIMER}", FAINT, font(17))
     if path is not None:
-        _write(image, Path(path))
+        write_png(image, Path(path))
     return image
 
 
@@ -191,28 +191,33 @@ def _render(tile: _Tile, scale: float) -> Image.Image:
     """A tile's pixels: the slice in the lung window, infection faintly filled, contours, caption, sides, scale bar."""
     from PIL import Image, ImageDraw
 
-    low, high = WINDOW_HU
-    gray = np.clip((tile.hu.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    image = Image.fromarray(gray).resize(tile.size_px, Image.Resampling.BICUBIC).convert("RGB")
+    image = Image.fromarray(grey(tile.hu)).resize(tile.size_px, Image.Resampling.BICUBIC).convert("RGB")
     infected = tile.labels == INFECTION
     for mask, color in ((tile.lungs == LEFT_LUNG, LEFT_COLOR), (tile.lungs == RIGHT_LUNG, RIGHT_COLOR)):
-        image.paste(color, mask=_outline(mask, tile.size_px)[1])
-    fill, line = _outline(infected, tile.size_px)
+        image.paste(color, mask=outline(mask, tile.size_px)[1])
+    fill, line = outline(infected, tile.size_px)
     image.paste(INFECTION_COLOR, mask=fill.point(lambda value: value * 0.22))
     image.paste(INFECTION_COLOR, mask=line)
     draw = ImageDraw.Draw(image)
     width, height = tile.size_px
-    _label(draw, (6, 4), tile.caption, 14)
-    _label(draw, (6, height // 2), "R", 17, "lm")
-    _label(draw, (width - 6, height // 2), "L", 17, "rm")
+    draw_label(draw, (6, 4), tile.caption, 14)
+    draw_label(draw, (6, height // 2), "R", 17, "lm")
+    draw_label(draw, (width - 6, height // 2), "L", 17, "rm")
     bar = round(50 * scale)
     draw.rectangle((width - 9 - bar, height - 10, width - 7, height - 5), fill=(0, 0, 0))
     draw.rectangle((width - 8 - bar, height - 9, width - 8, height - 6), fill=TEXT)
-    _label(draw, (width - 8 - bar / 2, height - 12), "5 cm", 13, "ms")
+    draw_label(draw, (width - 8 - bar / 2, height - 12), "5 cm", 13, "ms")
     return image
 
 
-def _outline(mask: npt.NDArray[np.bool_], size_px: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+def grey(hu: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A slice in the lung window, 0..255."""
+    low, high = WINDOW_HU
+    scaled: npt.NDArray[np.float32] = np.clip((hu.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+    return scaled.astype(np.uint8)
+
+
+def outline(mask: npt.NDArray[np.bool_], size_px: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
     """(fill, line) of a mask at a tile's size, 8-bit coverage: drawn twice as large, then averaged: smooth edges."""
     from PIL import Image
 
@@ -232,14 +237,16 @@ def _outline(mask: npt.NDArray[np.bool_], size_px: tuple[int, int]) -> tuple[Ima
 
 
 @functools.cache
-def _font(size: int) -> Any:
+def font(size: int) -> Any:
+    """Pillow's own typeface at a size in pixels."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)
 
 
-def _label(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, anchor: str = "la") -> None:
-    draw.text(at, text, TEXT, _font(size), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+def draw_label(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, anchor: str = "la") -> None:
+    """Text with a dark edge, so that it can be read on any slice."""
+    draw.text(at, text, TEXT, font(size), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _number(value: float | None, unit: str, digits: int = 0) -> str:
@@ -268,9 +275,9 @@ def _header(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any]) -> None:
         headline = "No lungs found"
     elif visible["infection_ml"] == 0:
         headline = f"No infection found. {headline}"
-    draw.text((x, 10), headline, TEXT, _font(32))
-    draw.text((x, 54), f"Right lung {_share(regions['right'])}", RIGHT_COLOR, _font(19))
-    draw.text((x + 2 * (TILE_PX + GAP_PX), 54), f"Left lung {_share(regions['left'])}", LEFT_COLOR, _font(19))
+    draw.text((x, 10), headline, TEXT, font(32))
+    draw.text((x, 54), f"Right lung {_share(regions['right'])}", RIGHT_COLOR, font(19))
+    draw.text((x + 2 * (TILE_PX + GAP_PX), 54), f"Left lung {_share(regions['left'])}", LEFT_COLOR, font(19))
     largest = _number(lesions["largest_lesion_ml"], "mL", 1)
     count = lesions["lesion_count"]
     pieces = (
@@ -278,7 +285,7 @@ def _header(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any]) -> None:
     )
     aerated = _number(visible["well_aerated_percent"], "%", 1)
     dense = _number(visible["non_aerated_percent"], "%", 1)
-    draw.text((x, 80), f"{pieces}. Well aerated {aerated}, non-aerated {dense} of the lung.", FAINT, _font(17))
+    draw.text((x, 80), f"{pieces}. Well aerated {aerated}, non-aerated {dense} of the lung.", FAINT, font(17))
 
 
 def _panel(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any], corner: tuple[int, int], height: int) -> None:
@@ -286,9 +293,9 @@ def _panel(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any], corner: tup
     x, y = corner
     for name, color in (("right lung", RIGHT_COLOR), ("left lung", LEFT_COLOR), ("infection", INFECTION_COLOR)):
         draw.rectangle((x, y + 5, x + 22, y + 17), outline=color, width=3)
-        draw.text((x + 32, y), name, TEXT, _font(17))
+        draw.text((x + 32, y), name, TEXT, font(17))
         y += 24
-    draw.text((x, y + 2), f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU", FAINT, _font(15))
+    draw.text((x, y + 2), f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU", FAINT, font(15))
     y = _thirds(draw, statistics["thirds"], (x, y + 32))
     warnings = statistics["warnings"]
     lines = [("Warnings" if warnings else "No warnings", TEXT if warnings else FAINT)]
@@ -298,37 +305,37 @@ def _panel(draw: ImageDraw.ImageDraw, statistics: Mapping[str, Any], corner: tup
     if len(lines) > room:
         lines = [*lines[: room - 1], ("more in statistics.json", ALERT)]
     for text, color in lines:
-        draw.text((x, y), text, color, _font(15))
+        draw.text((x, y), text, color, font(15))
         y += 19
 
 
 def _thirds(draw: ImageDraw.ImageDraw, thirds: Sequence[Mapping[str, Any]], corner: tuple[int, int]) -> int:
     """Table of infection by side and third; returns the y below it."""
     x, y = corner
-    draw.text((x, y), "Infection by thirds of height (not lobes)", TEXT, _font(16))
+    draw.text((x, y), "Infection by thirds of height (not lobes)", TEXT, font(16))
     for column, side in enumerate(("right", "left")):
-        draw.text((x + 170 + 100 * column, y + 24), side, FAINT, _font(15), anchor="ra")
+        draw.text((x + 170 + 100 * column, y + 24), side, FAINT, font(15), anchor="ra")
     for line, third in enumerate(("upper", "middle", "lower")):
-        draw.text((x, y + 46 + 21 * line), third, FAINT, _font(15))
+        draw.text((x, y + 46 + 21 * line), third, FAINT, font(15))
         for column, side in enumerate(("right", "left")):
             share = next(t["infection_percent"] for t in thirds if (t["side"], t["third"]) == (side, third))
             text = "-" if share is None else f"{share:.1f} %"
-            draw.text((x + 170 + 100 * column, y + 46 + 21 * line), text, TEXT, _font(15), anchor="ra")
+            draw.text((x + 170 + 100 * column, y + 46 + 21 * line), text, TEXT, font(15), anchor="ra")
     return y + 122
 
 
 def _wrap(text: str, width_px: int) -> list[str]:
     """Lines of a text that fit a width."""
-    font, lines = _font(15), [""]
+    face, lines = font(15), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width_px or not lines[-1]:
+        if face.getlength(longer) <= width_px or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(f"  {word}")
     return lines
 
 
-def _write(image: Image.Image, path: Path) -> None:
+def write_png(image: Image.Image, path: Path) -> None:
     """PNG by atomic rename; whatever was at `path` stays if it fails."""
     replace_file(path, lambda file: image.save(file, format="PNG"))

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def refuse_taken(out: Path, overwrite: bool) -> None:
-    """Before any work: is `out` free for results?
+def refuse_taken(out: Path, overwrite: bool, files: Sequence[str] = FILES) -> None:
+    """Before any work: is `out` free for results, which are called `files`?
 
     Raises: OutputError if results are there and `overwrite` is false, something in `out`'s place is no folder, one of
         the results' names is taken by what is no file, or `out` is named like an image.
@@ -39,7 +39,7 @@ def refuse_taken(out: Path, overwrite: bool) -> None:
     if image_suffix(out):
         raise OutputError(describe("out", f"the file name {file_name(out)}", "a folder"))
     try:
-        taken = [name for name in FILES if os.path.lexists(out / name)] if out.is_dir() else []
+        taken = [name for name in files if os.path.lexists(out / name)] if out.is_dir() else []
         in_the_way = [name for name in taken if not (out / name).is_file()]
         is_blocked = out.exists() and not out.is_dir()
     except OSError as error:
@@ -52,15 +52,16 @@ def refuse_taken(out: Path, overwrite: bool) -> None:
         raise OutputError(describe("out", got, "a new or empty folder", "pass --overwrite to replace the results"))
 
 
-def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
+def place(out: Path, overwrite: bool, fill: Callable[[Path], None], files: Sequence[str] = FILES) -> Path:
     """Fills a hidden folder in `out`'s file system and moves the files into place when all are complete.
 
     A new `out` appears by one rename. In a folder that is there already (perhaps a mount point, whose parent lies
-    elsewhere) the old `run.json` goes first and the new one comes last: a folder with a `run.json` is whole.
+    elsewhere) the old file that `files` has last (`run.json`) goes first and the new one comes last: a folder with it
+    is whole.
 
     Raises: OutputError as `refuse_taken` does, before and after the filling, or if nothing can be written there.
     """
-    refuse_taken(out, overwrite)
+    refuse_taken(out, overwrite, files)
     partial = None
     try:
         home = out if out.is_dir() else out.parent
@@ -68,11 +69,11 @@ def place(out: Path, overwrite: bool, fill: Callable[[Path], None]) -> Path:
         partial = home / f".covfast-{os.getpid()}-{secrets.token_hex(4)}"
         partial.mkdir()
         fill(partial)
-        refuse_taken(out, overwrite)  # another run may have finished meanwhile
+        refuse_taken(out, overwrite, files)  # another run may have finished meanwhile
         if out.is_dir():
-            for name in reversed(FILES):  # run.json first; what this run does not write would contradict it
+            for name in reversed(files):  # run.json first; what this run does not write would contradict it
                 (out / name).unlink(missing_ok=True)
-            for name in FILES:
+            for name in files:
                 if (partial / name).exists():
                     os.replace(partial / name, out / name)
         else:

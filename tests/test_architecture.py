@@ -35,6 +35,9 @@ PYTHON = {
     "preview": BASE,
     "pipeline": {*BASE, "_core", "io", "engines", "models", "ops", "package", "statistics", "report"},
     "report": {*BASE, "io", "info", "statistics", "preview", "pipeline"},
+    "evaluation": {*BASE, "_core", "io", "metrics"},
+    "overlay": {*BASE, "preview"},
+    "evaluation_report": {*BASE, "evaluation", "io", "metrics", "info", "overlay", "report"},
     "protocols": {*BASE, "pipeline", "metrics"},
     "train": {*BASE, "models", "metrics", "export", "package"},
 }

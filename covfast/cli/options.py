@@ -20,9 +20,9 @@ def add_command(
     return parser
 
 
-def add_output(parser: argparse.ArgumentParser, help_text: str) -> None:
+def add_output(parser: argparse.ArgumentParser, help_text: str, *, required: bool = True) -> None:
     """`-o OUT` and `--overwrite`."""
-    parser.add_argument("-o", "--output", required=True, type=path_text, metavar="OUT", help=help_text)
+    parser.add_argument("-o", "--output", required=required, type=path_text, metavar="OUT", help=help_text)
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
 
 
@@ -48,8 +48,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL, help="name or path of a model (default %(default)s)")
     parser.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
     parser.add_argument("--precision", default="fp32", help="fp32 (default)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")
+    add_threads(parser)
     parser.add_argument("--memory-limit", metavar="SIZE", help="refuse what needs more, such as 4GiB")
+    add_progress(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """`--threads`."""
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """`--progress`."""
     parser.add_argument(
         "--progress", choices=("auto", "json", "none"), default="auto", help="on stderr; auto: a bar on a terminal"
     )

@@ -16,6 +16,8 @@ from covfast.io.hounsfield import check_window
 from covfast.io.images import image_suffix, read_image, read_label_image, refuse_picture
 from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
 from covfast.io.memory import from_array, from_image, to_sitk
+from covfast.io.pictures import is_picture, read_picture
+from covfast.io.resampling import resample_labels
 from covfast.io.writing import check_writable, write_image
 from covfast.outputs import replace_file
 from covfast.volume import Segmentation, Volume
@@ -31,9 +33,12 @@ __all__ = [
     "from_image",
     "image_suffix",
     "inspect",
+    "is_picture",
     "read",
     "read_labels",
+    "read_picture",
     "replace_file",
+    "resample_labels",
     "shown_id",
     "to_sitk",
     "write",
