@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import FormatError, describe
+from covfast.errors import ShapeError, describe
 from covfast.volume import Geometry
 
 
@@ -19,7 +19,7 @@ def image_grid(name: str, image: Any) -> tuple[npt.NDArray[Any], Geometry] | Non
         image: any object.
     Returns: (D, H, W) or, of a 2-D image, (H, W) array of the image's own type, to be read only; and the geometry,
         which gives a 2-D image one slice.
-    Raises: FormatError: more or fewer axes, or several values a voxel; GeometryError: axes that no grid can have.
+    Raises: ShapeError: more or fewer axes, or several values a voxel; GeometryError: axes that no grid can have.
     """
     if hasattr(image, "GetDirection") and hasattr(image, "GetSpacing"):
         array, affine = _from_sitk(name, image)
@@ -28,7 +28,7 @@ def image_grid(name: str, image: Any) -> tuple[npt.NDArray[Any], Geometry] | Non
     else:
         return None
     if array.ndim not in (2, 3) or min(array.shape) < 1:
-        raise FormatError(describe(name, f"shape {array.shape}", "one image of 2 or 3 axes"))
+        raise ShapeError(describe(name, f"shape {array.shape}", "one image of 2 or 3 axes"))
     d, h, w = array.shape if array.ndim == 3 else (1, *array.shape)
     return array, Geometry((d, h, w), affine)
 
@@ -39,7 +39,7 @@ def _from_sitk(name: str, image: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     rank = image.GetDimension()
     if rank not in (2, 3) or image.GetNumberOfComponentsPerPixel() != 1:
         got = f"{rank} axes and {image.GetNumberOfComponentsPerPixel()} values a voxel"
-        raise FormatError(describe(name, got, "2 or 3 axes and one value a voxel"))
+        raise ShapeError(describe(name, got, "2 or 3 axes and one value a voxel"))
     columns, origin = np.eye(3), np.zeros(3)
     columns[:rank, :rank] = np.array(image.GetDirection()).reshape(rank, rank) * image.GetSpacing()
     origin[:rank] = image.GetOrigin()

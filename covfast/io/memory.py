@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast.adapters import image_grid
-from covfast.errors import DTypeError, FormatError, GeometryError, describe
+from covfast.errors import DTypeError, FormatError, GeometryError, ShapeError, describe
 from covfast.io.hounsfield import check_hounsfield, gather, padding_notes, unwindow
 from covfast.volume import Geometry, Segmentation, Volume
 
@@ -40,7 +40,10 @@ def from_image(image: Any, input_window: tuple[float, float] | None = None) -> V
 
     Raises: DTypeError: neither of them, or not real numbers; FormatError: not one 3-D volume, or not HU.
     """
-    found = image_grid("image", image)
+    try:
+        found = image_grid("image", image)
+    except ShapeError as error:
+        raise FormatError(str(error)) from None
     if found is None:
         expected = "a path, a Volume, (array, spacing_mm), or a SimpleITK or nibabel image"
         raise DTypeError(describe("image", type(image).__name__, expected))

@@ -16,8 +16,8 @@ from covfast.errors import DTypeError, GeometryError, ShapeError, ValueRangeErro
 from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 MOST_THREADS = 256
-SPACING_RANGE_MM = (1e-9, 1e9)
-"""Squares of distances stay finite, and far from the smallest float64, within it."""
+SPACING_RANGE_MM = (1e-50, 1e50)
+"""Squares of distances and products of three spacings keep all their digits within it."""
 
 SAME_MM = 1e-3
 """Spacings and grids that differ by less are one: the tolerance of `Geometry.is_close`."""

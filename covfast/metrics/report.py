@@ -142,14 +142,15 @@ class Report:
 
     def __str__(self) -> str:
         """A line per figure and a column per label, which three labels keep within 80 characters."""
-        size = " x ".join(f"{value:g}" for value in self.spacing_mm)
+        is_known = not any(math.isnan(value) for value in self.spacing_mm)
+        size = " x ".join(f"{value:g}" for value in self.spacing_mm) + " mm" if is_known else "unknown size"
         labels = list(self.labels.values())
         lines = [[title, *(_cell(getattr(one, key), digits) for one in labels)] for key, title, digits in _TABLE]
-        text = [table([f"voxels of {size} mm", *self.labels], lines)]
+        text = [table([f"voxels of {size}", *self.labels], lines)]
         if self.case:
             text.insert(0, self.case)
         if self.row:
-            text += [f"convention {self.convention}:", *(f"{key}: {_cell(value)}" for key, value in self.row.items())]
+            text += ["", table([f"as {self.convention}", ""], [[key, _cell(value)] for key, value in self.row.items()])]
         return "\n".join(text)
 
     def rows(self) -> list[dict[str, Any]]:
