@@ -74,3 +74,11 @@ def test_eight_bit_result_is_rounded_after_each_axis() -> None:
     shares, once = np.array([1.09375, 0.796875, 0.203125, -0.09375]), np.array([255, 203, 52, 0])
     expected = np.clip(np.floor(np.outer(once, shares) + 0.5), 0, 255)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("shape", "first"), [((40, 9), (20, 9)), ((9, 60), (9, 30)), ((40, 60), (40, 30))])
+def test_axis_that_shrinks_most_is_resized_first(shape: tuple[int, int], first: tuple[int, int]) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (20, 30), dtype=np.uint8)
+    np.testing.assert_array_equal(imresize(image, shape), imresize(imresize(image, first), shape))
+    other = shape[0] + image.shape[0] - first[0], shape[1] + image.shape[1] - first[1]
+    assert (imresize(image, shape) != imresize(imresize(image, other), shape)).any()

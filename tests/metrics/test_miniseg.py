@@ -95,7 +95,7 @@ def test_empty_prediction_scores_zero_everywhere() -> None:
 def test_empty_truth_alone_has_no_sensitivity_and_no_distance() -> None:
     prediction = np.eye(5, dtype=np.bool_)
     found = miniseg.figures(np.zeros((5, 5), np.bool_), prediction)
-    assert np.isnan(found.sensitivity) and np.isnan(found.hausdorff_px)
+    assert np.isnan([found.sensitivity, found.hausdorff_px]).all()
     assert (found.specificity, found.dice) == (0.8, 0)
 
 
@@ -141,9 +141,21 @@ def test_volume_is_the_mean_over_its_slices_with_truth() -> None:
     assert whole.confusion == tuple(np.sum([one.confusion for one in single], axis=0))
 
 
+def test_pooling_weighs_cases_by_their_images() -> None:
+    images = [pair for pair in PAIRS if pair[0].ndim == 2][:5]
+    single = [miniseg.figures(t, p) for t, p in images]
+    parts = miniseg.pooled([miniseg.pooled(single[:4]), single[4]])
+    whole = miniseg.pooled(single)
+    assert parts.mean_iou() == whole.mean_iou()
+    for name in ("sensitivity", "specificity", "dice", "hausdorff_px"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), abs=1e-12)
+    assert whole.hausdorff_px == pytest.approx(np.mean([one.hausdorff_px for one in single]))
+
+
 def test_volume_without_truth_has_no_images_and_no_weight() -> None:
     nothing = miniseg.figures(np.zeros((2, 4, 4), np.bool_), np.ones((2, 4, 4), np.bool_))
-    assert nothing.images == 0 and np.isnan(nothing.dice)
+    assert nothing.images == 0
+    assert np.isnan(nothing.dice)
     one = miniseg.figures(np.eye(4, dtype=np.bool_), np.eye(4, dtype=np.bool_))
     assert miniseg.pooled([nothing, one]) == one
 

@@ -61,7 +61,7 @@ def test_all_figures_of_random_maps_match_the_reference(shape: tuple[int, ...], 
 
 def test_thresholds_are_those_of_matlabs_colon() -> None:
     assert subject.THRESHOLDS.tolist() == reference.thresholds()
-    assert subject.THRESHOLDS[0] == 1 and subject.THRESHOLDS[255] == 0
+    assert (subject.THRESHOLDS[0], subject.THRESHOLDS[255]) == (1, 0)
 
 
 def test_saliency_measures_the_stretched_map() -> None:
@@ -75,6 +75,14 @@ def test_saliency_measures_the_stretched_map() -> None:
         np.testing.assert_array_equal(getattr(found.curves, name), getattr(curves, name))
     own = reference.scores(truth, image, min(1.0, 2 * image.mean()))
     assert found.adaptive == pytest.approx(own, abs=TOLERANCE)
+
+
+def test_adaptive_threshold_is_at_most_one() -> None:
+    truth, image = blob((12, 17), 4), np.maximum(image_of((12, 17), 4, "few levels"), 2 / 3)
+    image.flat[0] = 0.0
+    assert 2 * image.mean() > 1
+    assert subject.saliency(truth, image).adaptive == pytest.approx(reference.scores(truth, image, 1.0))
+    assert subject.saliency(truth, image).adaptive["dice"] > 0
 
 
 # -- by hand
@@ -101,7 +109,7 @@ def test_every_ratio_is_zero_without_a_true_positive() -> None:
     curves = subject.threshold_curves(truth, image)
     for name in ("dice", "sensitivity", "specificity", "precision"):
         assert not getattr(curves, name)[:255].any()
-    assert curves.sensitivity[255] == 1 and curves.specificity[255] == 0
+    assert (curves.sensitivity[255], curves.specificity[255]) == (1, 0)
 
 
 def test_perfect_map_scores_one() -> None:
@@ -142,10 +150,11 @@ def test_empty_and_full_truth_follow_their_own_rules(value: float) -> None:
     assert subject.s_measure(empty, image) == pytest.approx(1 - value)
     assert subject.s_measure(full, image) == pytest.approx(value)
     black, white = subject.threshold_curves(empty, image), subject.threshold_curves(full, image)
-    predicted = subject.THRESHOLDS <= value
+    predicted = value >= subject.THRESHOLDS
     np.testing.assert_allclose(black.e_measure, np.where(predicted, 0, 20 / 19))
     np.testing.assert_allclose(white.e_measure, np.where(predicted, 20 / 19, 0))
-    assert not black.dice.any() and not black.specificity.any()
+    assert not black.dice.any()
+    assert not black.specificity.any()
     np.testing.assert_array_equal(np.isnan(white.specificity), predicted)  # no negatives: 0/0
 
 
@@ -157,7 +166,7 @@ def test_constant_map_is_not_stretched() -> None:
 
 
 def test_flat_block_has_no_variance_whatever_its_value() -> None:
-    # Cut at (6, 6): the upper left block is flat in truth and map, similarity 1; in the others only the truth varies, 0.
+    # Cut at (6, 6): the upper left block is flat in truth and map, similarity 1; the others in the map alone, 0.
     truth = np.zeros((30, 30), np.bool_)
     truth[:10, :10] = True
     for level in (0.5, 0.1, 0.3, 0.7):
@@ -316,5 +325,5 @@ def test_map_of_another_type_is_refused(dtype: Any) -> None:
 def test_truth_that_is_no_mask_is_refused(value: float) -> None:
     truth = np.zeros((4, 4))
     truth[1, 1] = value
-    with pytest.raises(ValueRangeError, match="truth: .*expected bool"):
+    with pytest.raises(ValueRangeError, match=r"truth: .*expected bool"):
         subject.s_measure(truth, np.zeros((4, 4)))
