@@ -16,8 +16,8 @@
 namespace covfast {
 namespace {
 
-constexpr int kSlabs = 32;         // blocks of the search for each direction; more than most machines' cores
-constexpr int kNearOffsets = 600;  // of the near search: enough for some 4 mm at 0.7 mm voxels
+constexpr int kSlabs = 32;          // blocks of the search for each direction; more than most machines' cores
+constexpr int kNearOffsets = 1500;  // of the near search: enough for some 4 mm at 0.7 mm voxels
 
 // The maps' axes in the order in which they lie in memory: x slowest, z fastest. In 2-D x is an axis of one.
 struct Axes {
@@ -144,7 +144,7 @@ public:
         }
         if (params_.kind == SurfaceKind::kNone) return measures;
         near_ = near_table(axes_);
-        sizes_ = element_sizes(params_, axes_);
+        rank_sizes(element_sizes(params_, axes_));
         for (size_t label : by_size(extents))
             if (extents[label].truth + extents[label].prediction > 0) measure(extents[label], label, measures[label]);
         return measures;
@@ -226,6 +226,14 @@ private:
         return extents;
     }
 
+    void rank_sizes(const std::array<double, 256>& by_code) {
+        sizes_.assign(by_code.begin(), by_code.end());
+        std::sort(sizes_.begin(), sizes_.end());
+        sizes_.erase(std::unique(sizes_.begin(), sizes_.end()), sizes_.end());
+        for (double size : by_code)
+            size_of_code_.push_back(std::lower_bound(sizes_.begin(), sizes_.end(), size) - sizes_.begin());
+    }
+
     void measure(const Extent& extent, size_t label, LabelMeasure& out) {
         const bool is_flat = params_.rank == 2, is_surfels = params_.kind == SurfaceKind::kSurfels;
         SurfaceSearchParams search{};
@@ -257,7 +265,7 @@ private:
     void layout(size_t label, const Extent&, SurfacePackParams& pack, SurfaceSearchParams& search) {
         SurfaceBorderParams& border = search.planes;
         const PlaneGrid& grid = border.grid;
-        const size_t stack = grid.size[0] * grid.plane;
+        const size_t stack = grid.total();
         arena_.rewind();
         Slot<uint64_t> voxels[2], elements[2], levels[2][kLevels];
         Slot<int64_t> values[2];
@@ -270,10 +278,9 @@ private:
             values[side] = arena_.plan<int64_t>(params_.values[side][label].size());
             voxels[side] = arena_.plan<uint64_t>(stack), elements[side] = arena_.plan<uint64_t>(stack);
             for (int level = 0; level < kLevels; ++level)
-                levels[side][level] =
-                    arena_.plan<uint64_t>(border.level_grid[level].size[0] * border.level_grid[level].plane);
+                levels[side][level] = arena_.plan<uint64_t>(border.level_grid[level].total());
         }
-        const std::vector<uint64_t> zeros(grid.plane, 0);
+        const std::vector<uint64_t> zeros(grid.plane + grid.pitch, 0);
         const auto empty = arena_.plan<uint64_t>(zeros.size());
         const auto counts_of_x = arena_.plan<int64_t>(2 * grid.size[0]);
         const auto classes = arena_.plan<SurfaceClass>(near_.classes.size());
@@ -285,7 +292,9 @@ private:
             square_slot[i] = arena_.plan<double>(squares[i].size());
         }
         search.class_count = static_cast<int>(near_.classes.size()), search.slabs = kSlabs;
-        const auto counts = arena_.plan<uint32_t>(2 * size_t(kSlabs) * search.class_count * 256);
+        search.size_count = static_cast<int>(sizes_.size());
+        const auto size_of_code = arena_.plan<uint8_t>(256);
+        const auto counts = arena_.plan<uint32_t>(2 * size_t(kSlabs) * search.class_count * search.size_count);
         const auto far_first = arena_.plan<int64_t>(2 * kSlabs), far_count = arena_.plan<int64_t>(2 * kSlabs);
         arena_.commit();
         for (int side = 0; side < 2; ++side) {
@@ -303,7 +312,7 @@ private:
             search.spacing[i] = axes_.spacing[i];
             if (axes_.source[i] == params_.rank - 1) search.last_axis = i;
         }
-        search.counts = arena_.get(counts);
+        search.counts = arena_.get(counts), search.size_of_code = place(arena_, size_of_code, size_of_code_);
         far_first_ = arena_.get(far_first), search.far_first = far_first_;
         search.far_count = arena_.get(far_count);
     }
@@ -328,25 +337,26 @@ private:
         backend_.upload(far_first_, far_first.data(), far_first.size() * sizeof(int64_t), context_.stream);
         far_arena_.rewind();
         const auto square = far_arena_.plan<double>(total);
-        const auto code = far_arena_.plan<uint8_t>(total);
+        const auto size = far_arena_.plan<uint8_t>(total);
         far_arena_.commit();
-        search.far_square = far_arena_.get(square), search.far_code = far_arena_.get(code);
+        search.far_square = far_arena_.get(square), search.far_size = far_arena_.get(size);
         search.has_target = has_target;
         run(context_, &Backend::surface_search, "surface_search", search);
         const int64_t* far_count = read(search.far_count, 2 * kSlabs, far_count_copy);
         std::vector<uint32_t> count_copy;
-        const uint32_t* counts = read(search.counts, 2 * int64_t(kSlabs) * search.class_count * 256, count_copy);
+        const int64_t block_counts = int64_t(search.class_count) * search.size_count;
+        const uint32_t* counts = read(search.counts, 2 * kSlabs * block_counts, count_copy);
         for (int side = 0; side < 2; ++side) {
             std::vector<std::vector<double>> squares(kSlabs);
-            std::vector<std::vector<uint8_t>> codes(kSlabs);
-            SurfaceCounts found{&near_.square, std::vector<int64_t>(search.class_count * 256), {}, has_target};
+            std::vector<std::vector<uint8_t>> far_sizes(kSlabs);
+            SurfaceCounts found{&near_.square, std::vector<int64_t>(block_counts), {}, has_target};
             for (int slab = 0; slab < kSlabs; ++slab) {
                 const int block = side * kSlabs + slab;
-                const uint32_t* from = counts + int64_t(block) * search.class_count * 256;
+                const uint32_t* from = counts + block * block_counts;
                 for (size_t i = 0; i < found.counts.size(); ++i) found.counts[i] += from[i];
                 const int64_t n = far_count[block], begin = far_first[block];
                 found.far.push_back({read(search.far_square + begin, n, squares[slab]),
-                                     read(search.far_code + begin, n, codes[slab]), n});
+                                     read(search.far_size + begin, n, far_sizes[slab]), n});
             }
             (side == 0 ? out.truth_to_prediction : out.prediction_to_truth) = group_elements(found, sizes_);
         }
@@ -357,7 +367,8 @@ private:
     const Backend& backend_;
     const Axes axes_;
     NearTable near_;
-    std::array<double, 256> sizes_{};
+    std::vector<double> sizes_;  // the different sizes of elements, rising
+    std::vector<uint8_t> size_of_code_;
     Arena arena_, far_arena_;
     int64_t* far_first_ = nullptr;
 };

@@ -49,7 +49,7 @@ const uint64_t* voxel_plane(const SurfaceBorderParams& p, int side, int64_t x) {
 void border_plane(const SurfaceBorderParams& p, int side, int64_t x) {
     const PlaneGrid& grid = p.grid;
     uint64_t* plane = p.border[side] + x * grid.plane;
-    std::memset(plane, 0, grid.plane * sizeof(uint64_t));
+    std::memset(plane, 0, grid.cleared(x) * sizeof(uint64_t));
     const uint64_t* here = voxel_plane(p, side, x);
     const uint64_t* lower = p.is_flat ? here : voxel_plane(p, side, x - 1);
     const uint64_t* upper = p.is_flat ? here : voxel_plane(p, side, x + 1);
@@ -74,7 +74,7 @@ void border_planes(const void* params, int64_t begin, int64_t end) {
 // One plane of a level: 4x4 rows of the level below it joined.
 void level_plane(const PlaneGrid& fine, const uint64_t* from, const PlaneGrid& coarse, uint64_t* to, int64_t cx) {
     uint64_t* plane = to + cx * coarse.plane;
-    std::memset(plane, 0, coarse.plane * sizeof(uint64_t));
+    std::memset(plane, 0, coarse.cleared(cx) * sizeof(uint64_t));
     const int64_t end = 4 * cx + 4 < fine.size[0] ? 4 * cx + 4 : fine.size[0];
     for (int64_t x = 4 * cx; x < end; ++x)
         for (int64_t w = 0; w < coarse.words; ++w) {

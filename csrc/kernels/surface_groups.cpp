@@ -8,21 +8,21 @@
 namespace covfast {
 namespace {
 
-// Counts of (squared distance, code), by open addressing: far elements are many and their distinct distances few, and
+// Counts of (squared distance, size), by open addressing: far elements are many and their distinct distances few, and
 // sorting those alone is ten times faster than sorting the elements.
 class Tally {
 public:
     Tally() : slots_(1024) {}
 
-    void add(double square, uint8_t code) {
+    void add(double square, uint8_t size) {
         const uint64_t key = std::bit_cast<uint64_t>(square);
-        size_t at = place(key, code);
+        size_t at = place(key, size);
         if (slots_[at].count == 0) {
             if (++used_ * 2 > slots_.size()) {
                 grow();
-                at = place(key, code);
+                at = place(key, size);
             }
-            slots_[at].key = key, slots_[at].code = code;
+            slots_[at].key = key, slots_[at].size = size;
         }
         ++slots_[at].count;
     }
@@ -30,20 +30,20 @@ public:
     template <class Body>
     void each(Body&& body) const {
         for (const Slot& slot : slots_)
-            if (slot.count > 0) body(std::bit_cast<double>(slot.key), slot.code, slot.count);
+            if (slot.count > 0) body(std::bit_cast<double>(slot.key), slot.size, slot.count);
     }
 
 private:
     struct Slot {
         uint64_t key = 0;
-        uint32_t code = 0;
+        uint32_t size = 0;
         uint32_t count = 0;
     };
 
-    size_t place(uint64_t key, uint32_t code) const {
-        const uint64_t hash = (key ^ uint64_t(code) << 50) * 0x9e3779b97f4a7c15ull;
+    size_t place(uint64_t key, uint32_t size) const {
+        const uint64_t hash = (key ^ uint64_t(size) << 50) * 0x9e3779b97f4a7c15ull;
         size_t at = (hash ^ hash >> 29) & (slots_.size() - 1);
-        while (slots_[at].count != 0 && (slots_[at].key != key || slots_[at].code != code))
+        while (slots_[at].count != 0 && (slots_[at].key != key || slots_[at].size != size))
             at = (at + 1) & (slots_.size() - 1);
         return at;
     }
@@ -52,7 +52,7 @@ private:
         std::vector<Slot> old(slots_.size() * 4);
         old.swap(slots_);
         for (const Slot& slot : old)
-            if (slot.count > 0) slots_[place(slot.key, slot.code)] = slot;
+            if (slot.count > 0) slots_[place(slot.key, slot.size)] = slot;
     }
 
     std::vector<Slot> slots_;
@@ -66,15 +66,15 @@ struct Group {
 
 }  // namespace
 
-SurfaceGroups group_elements(const SurfaceCounts& counts, const std::array<double, 256>& element) {
+SurfaceGroups group_elements(const SurfaceCounts& counts, const std::vector<double>& sizes) {
     std::vector<Group> groups;
     for (size_t i = 0; i < counts.counts.size(); ++i)
         if (counts.counts[i] > 0)
-            groups.push_back({(*counts.class_square)[i / 256], element[i % 256], counts.counts[i]});
+            groups.push_back({(*counts.class_square)[i / sizes.size()], sizes[i % sizes.size()], counts.counts[i]});
     Tally tally;
     for (const SurfaceCounts::FarList& far : counts.far)
-        for (int64_t i = 0; i < far.count; ++i) tally.add(far.square[i], far.code[i]);
-    tally.each([&](double square, uint32_t code, uint32_t count) { groups.push_back({square, element[code], count}); });
+        for (int64_t i = 0; i < far.count; ++i) tally.add(far.square[i], far.size[i]);
+    tally.each([&](double square, uint32_t size, uint32_t count) { groups.push_back({square, sizes[size], count}); });
     std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
         return a.square != b.square ? a.square < b.square : a.element < b.element;
     });

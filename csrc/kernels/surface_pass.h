@@ -3,8 +3,8 @@
 // Axes: the passes know x (slow), y and z (fast in memory), a permutation of the maps' axes that the front file chose.
 // Bit-planes: 64 neighbours along z are one word. Words are laid out [x][word][y], so that one vector register holds
 // the same z of eight neighbouring y: a shift moves them all along z, and every other neighbour is a plain load. Each
-// row of words carries kPad zero words at either end, each plane one zero row before and after, so that no search asks
-// whether it has left the grid.
+// row of words carries kPad zero words at either end, and a zero row lies before each plane and after the last, so that
+// no search asks whether it has left the grid.
 #pragma once
 #include <cstdint>
 
@@ -30,11 +30,14 @@ struct PlaneGrid {
     int64_t plane;    // words from one x to the next
 
     int64_t at(int64_t x, int64_t word, int64_t y) const { return x * plane + (word + 1) * pitch + y + kPad; }
+    int64_t total() const { return size[0] * plane + pitch; }
+    // What the writer of plane x sets to zero first: [x * plane, x * plane + cleared(x)).
+    int64_t cleared(int64_t x) const { return x + 1 == size[0] ? plane + pitch : plane; }
 };
 
 inline PlaneGrid plane_grid(int64_t nx, int64_t ny, int64_t nz) {
     const int64_t words = (nz + 63) / 64, pitch = (ny + 7) / 8 * 8 + 2 * kPad;
-    return {{nx, ny, nz}, words, pitch, (words + 2) * pitch};
+    return {{nx, ny, nz}, words, pitch, (words + 1) * pitch};
 }
 
 // ---- surface_scan: counts and boxes of every label ----
@@ -71,7 +74,7 @@ struct SurfaceBorderParams {
     PlaneGrid grid;   // of voxels and elements alike
     PlaneGrid level_grid[kLevels];
     const uint64_t* voxels[2];
-    const uint64_t* empty_plane;  // grid.plane zero words
+    const uint64_t* empty_plane;  // grid.plane + grid.pitch zero words
     uint64_t* border[2];
     uint64_t* level[2][kLevels];
     int64_t* element_count;  // (2, size[0]): of each x
@@ -94,13 +97,15 @@ struct SurfaceSearchParams {
     bool has_target;          // false: the other surface is empty, and every element counts as class 0
     const double* square[3];  // (size + 1): (n * spacing)^2 along x, y, z
     double spacing[3];
-    int last_axis;             // which of x, y, z is added last: the map's last axis
-    int slabs;                 // the work is cut into 2 * slabs blocks along x, whatever the number of threads
-    uint32_t* counts;          // (2, slabs, class_count, 256): elements of each class and 8-bit code
+    int last_axis;                // which of x, y, z is added last: the map's last axis
+    int slabs;                    // the work is cut into 2 * slabs blocks along x, whatever the number of threads
+    const uint8_t* size_of_code;  // (256): which of the different element sizes a code has
+    int size_count;
+    uint32_t* counts;          // (2, slabs, class_count, size_count): elements of each class and size
     const int64_t* far_first;  // (2, slabs): where a block's elements beyond the classes begin
     int64_t* far_count;        // (2, slabs)
     double* far_square;        // squared distance, mm^2
-    uint8_t* far_code;
+    uint8_t* far_size;
 };
 
 inline int64_t slab_begin(const SurfaceSearchParams& p, int64_t slab) { return p.planes.grid.size[0] * slab / p.slabs; }

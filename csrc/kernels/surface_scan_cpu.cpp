@@ -43,15 +43,35 @@ inline uint64_t nonzero_bits(const uint8_t* byte) {
 #endif
 }
 
-// Bit i is set where byte[i] == value.
-inline uint64_t equal_bits(const uint8_t* byte, uint8_t value) {
+// Bit i is set where byte[i] == value; n <= 64.
+inline uint64_t equal_bits(const uint8_t* byte, int64_t n, uint8_t value) {
+    const uint64_t in = n < 64 ? (uint64_t(1) << n) - 1 : ~uint64_t(0);
 #if defined(__AVX512BW__)
-    return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(byte), _mm512_set1_epi8(static_cast<char>(value)));
+    const __m512i wanted = _mm512_set1_epi8(static_cast<char>(value));
+    return _mm512_mask_cmpeq_epi8_mask(in, _mm512_maskz_loadu_epi8(in, byte), wanted);
 #else
     uint8_t differs[64];
-    for (int i = 0; i < 64; ++i) differs[i] = byte[i] ^ value;
-    return ~nonzero_bits(differs);
+    if (n == 64) {
+        for (int i = 0; i < 64; ++i) differs[i] = byte[i] ^ value;
+    } else {
+        for (int64_t i = 0; i < n; ++i) differs[i] = byte[i] ^ value;
+        for (int64_t i = n; i < 64; ++i) differs[i] = 1;
+    }
+    return ~nonzero_bits(differs) & in;
 #endif
+}
+
+// Whether memory is zero all over.
+inline bool is_blank(const char* memory, int64_t bytes) {
+    uint64_t any = 0;
+    int64_t at = 0;
+    for (; at + 8 <= bytes; at += 8) {
+        uint64_t word;
+        std::memcpy(&word, memory + at, 8);
+        any |= word;
+    }
+    for (; at < bytes; ++at) any |= static_cast<uint8_t>(memory[at]);
+    return any == 0;
 }
 
 // A value as T, or nothing where T cannot hold it.
@@ -73,8 +93,8 @@ void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int
             T value;
             if (!as_type(values[v], value)) continue;
             if constexpr (sizeof(T) == 1) {
-                if (rest == 64 && step == 1) {
-                    bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), static_cast<uint8_t>(value));
+                if (step == 1) {
+                    bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), rest, static_cast<uint8_t>(value));
                     continue;
                 }
             }
@@ -148,6 +168,10 @@ struct Rows {
     void match(int64_t x, int64_t y, int64_t z, int64_t n, const int64_t* values, int64_t count, uint64_t* out) const {
         reader.match(at(x, y, z), map.stride[2], n, values, count, out);
     }
+    // Whether the row is known to hold nothing but zeros.
+    bool is_background(int64_t x, int64_t y, int64_t n) const {
+        return map.stride[2] == 1 && is_blank(at(x, y, 0), n * reader.item);
+    }
     int32_t has_fraction(int64_t x, int64_t y, int64_t n) const {
         if (map.type == LabelType::kF32)
             return row_fraction(reinterpret_cast<const float*>(at(x, y, 0)), map.stride[2], n);
@@ -186,10 +210,14 @@ void scan_planes(const void* params, int64_t begin, int64_t end) {
     const SurfaceScanParams& p = *static_cast<const SurfaceScanParams*>(params);
     const Rows truth(p.maps[0]), prediction(p.maps[1]);
     uint64_t a[kSegmentWords], b[kSegmentWords];
+    bool wants_zero = false;
+    for (int64_t v = 0; v < p.first[2 * p.labels]; ++v) wants_zero |= p.values[v] == 0;
     for (int64_t x = begin; x < end; ++x) {
         SurfaceTally* tallies = p.tallies + x * p.labels;
         for (int l = 0; l < p.labels; ++l) tallies[l] = {0, 0, 0, {p.size[1], p.size[2]}, {-1, -1}};
         for (int64_t y = 0; y < p.size[1]; ++y) {
+            if (!wants_zero && truth.is_background(x, y, p.size[2]) && prediction.is_background(x, y, p.size[2]))
+                continue;
             if (truth.has_fraction(x, y, p.size[2])) p.is_fraction[0] = 1;
             if (prediction.has_fraction(x, y, p.size[2])) p.is_fraction[1] = 1;
             for (int64_t z = 0; z < p.size[2]; z += kSegment) {
@@ -212,7 +240,7 @@ void pack_planes(const void* params, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
         const int64_t x = i / 2, side = i % 2;
         uint64_t* plane = p.voxels[side] + x * grid.plane;
-        std::memset(plane, 0, grid.plane * sizeof(uint64_t));
+        std::memset(plane, 0, grid.cleared(x) * sizeof(uint64_t));
         if (x >= p.size[0]) continue;
         const Rows rows(p.maps[side]);
         for (int64_t y = 0; y < p.size[1]; ++y)
