@@ -42,17 +42,6 @@ class MiniSegFigures:
         tp, fp, fn, tn = self.confusion
         return (tp / (tp + fp + fn + EPS) + tn / (tn + fp + fn + EPS)) / 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, apart from NaN."""
-        return {
-            "images": self.images,
-            "sensitivity": self.sensitivity,
-            "specificity": self.specificity,
-            "dice": self.dice,
-            "hausdorff_px": self.hausdorff_px,
-            "confusion": list(self.confusion),
-        }
-
 
 def figures(truth: Mask, prediction: Mask) -> MiniSegFigures:
     """SEN = 1 - FN / (TP + FN), SPC = TN / (TN + FP), DSC = 2 TP / (2 TP + FP + FN), HD = `foreground_hausdorff`.

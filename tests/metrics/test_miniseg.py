@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -167,11 +166,6 @@ def test_laws_of_shift_and_transposition() -> None:
         wide = [np.pad(mask, 3) for mask in (truth, prediction)]
         assert miniseg.foreground_hausdorff(*wide) == plain
         assert miniseg.foreground_hausdorff(np.asfortranarray(truth), prediction[...]) == plain
-
-
-def test_dict_is_ready_for_json() -> None:
-    found = miniseg.figures(*PAIRS[1]).to_dict()
-    assert json.loads(json.dumps(found)) == found
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (512, 512), (630, 401), (13, 1000)])
