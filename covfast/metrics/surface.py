@@ -47,31 +47,30 @@ class DirectedDistances:
     count: npt.NDArray[np.int64]
 
     @cached_property
-    def _sizes(self) -> npt.NDArray[np.float64]:
-        return self.element * self.count
+    def _sums(self) -> tuple[npt.NDArray[np.float64], float]:
+        """Size of the first 1, 2, ... groups, and the sum of distance times size; one array is all the memory."""
+        sizes = self.element * self.count
+        total_mm = float(np.einsum("i,i->", self.distance_mm, sizes))
+        return np.cumsum(sizes, out=sizes), total_mm
 
     @cached_property
     def _elements_up_to(self) -> npt.NDArray[np.int64]:
         return np.cumsum(self.count)
 
     @cached_property
-    def _share_up_to(self) -> npt.NDArray[np.float64]:
-        return np.cumsum(self._sizes) / self.size
-
-    @property
     def elements(self) -> int:
         """Number of surface elements."""
         return int(self.count.sum())
 
-    @cached_property
+    @property
     def size(self) -> float:
         """Sum of the elements' sizes."""
-        return float(self._sizes.sum())
+        return float(self._sums[0][-1]) if len(self.count) else 0.0
 
-    @cached_property
+    @property
     def total_mm(self) -> float:
         """Sum of distance times size."""
-        return float((self.distance_mm * self._sizes).sum())
+        return self._sums[1]
 
     @property
     def mean_mm(self) -> float:
@@ -80,7 +79,8 @@ class DirectedDistances:
 
     def size_within(self, tolerance_mm: float) -> float:
         """Size of the elements whose distance is `tolerance_mm` or less."""
-        return float(self._sizes[: np.searchsorted(self.distance_mm, tolerance_mm, side="right")].sum())
+        groups = int(np.searchsorted(self.distance_mm, tolerance_mm, side="right"))
+        return float(self._sums[0][groups - 1]) if groups else 0.0
 
     def percentile_mm(self, percentile: float, interpolation: Interpolation) -> float:
         """Percentile of the distances; inf for an empty surface.
@@ -95,7 +95,8 @@ class DirectedDistances:
         wanted = percentile / 100.0
         slack = max(NEAR_TIE, 4 * np.finfo(np.float64).eps * self.elements)
         last = len(self.distance_mm) - 1
-        low, high = np.minimum(np.searchsorted(self._share_up_to, (wanted - slack, wanted + slack)), last)
+        ends = np.searchsorted(self._sums[0], ((wanted - slack) * self.size, (wanted + slack) * self.size))
+        low, high = np.minimum(ends, last)
         if self.distance_mm[low] == self.distance_mm[high]:
             return float(self.distance_mm[low])
         return self._replayed(wanted)
