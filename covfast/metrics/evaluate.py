@@ -195,6 +195,11 @@ def _beyond(
     if chance is None and (rule is None or not rule.is_one_label):
         return None, None
     truth, prediction = pair.masks(values)
+    grid = pair.grids[0] or pair.grids[1]
+    if grid is not None and truth.ndim == 3:
+        # Images are axial slices, and the S-measure depends on how they are turned.
+        truth, prediction = grid.to_canonical(truth), grid.to_canonical(prediction)
+        chance = None if chance is None else grid.to_canonical(chance)
     published = None if rule is None else rule.measure(truth, prediction, chance)
     if chance is None:
         return None, published

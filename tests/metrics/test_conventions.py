@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import SimpleITK
 from reference import saliency as reference
 
 from covfast.errors import ValueRangeError
@@ -240,6 +241,25 @@ def test_miniseg_truth_image_is_255_alone() -> None:
 
 
 # -- all
+
+
+@pytest.mark.parametrize("convention", ["infnet", "miniseg"])
+@pytest.mark.parametrize("order", ["PIR", "RAS", "ASL", "SRA"])
+def test_images_of_a_volume_are_its_axial_slices_however_it_is_stored(order: str, convention: str) -> None:
+    generator = np.random.default_rng(0)
+    arrays = [generator.random((6, 12, 14)) < 0.3, generator.random((6, 12, 14)) < 0.4, generator.random((6, 12, 14))]
+    volumes = [SimpleITK.GetImageFromArray(array * 1.0) for array in arrays]
+    for volume in volumes:
+        volume.SetSpacing((0.8, 0.9, 2.5))
+
+    def row(images: list[Any]) -> dict[str, Any]:
+        chance = images[2] if convention == "infnet" else None
+        return dict(evaluate(*images[:2], labels=INFECTION, convention=convention, probability=chance).row)
+
+    expected = row(volumes)
+    turned = row([SimpleITK.DICOMOrient(volume, order) for volume in volumes])
+    assert turned.pop("Name") == expected.pop("Name")
+    assert turned == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("convention", [INFNET, MINISEG], ids=lambda c: c.name)
