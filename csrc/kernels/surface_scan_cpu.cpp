@@ -206,22 +206,42 @@ void tally_words(const uint64_t* truth, const uint64_t* prediction, int64_t word
     if (last > tally.high[1]) tally.high[1] = last;
 }
 
+// The rows of one x as the scan reads them: those shorter than a word, where nothing lies between them, as one.
+struct ScanRows {
+    int64_t count, length;
+    bool is_joined;
+
+    explicit ScanRows(const SurfaceScanParams& p) : count(p.size[1]), length(p.size[2]) {
+        const auto is_dense = [&](const LabelMap& m) { return m.stride[2] == 1 && m.stride[1] == p.size[2]; };
+        is_joined = p.size[2] < 64 && is_dense(p.maps[0]) && is_dense(p.maps[1]);
+        if (is_joined) length *= count, count = 1;
+    }
+
+    // Of joined rows the tally holds places along the one row; along z a box of less than a word need not be tight.
+    void part(const SurfaceScanParams& p, SurfaceTally& tally) const {
+        if (!is_joined || tally.truth + tally.prediction == 0) return;
+        tally.low[0] = tally.low[1] / p.size[2], tally.high[0] = tally.high[1] / p.size[2];
+        tally.low[1] = 0, tally.high[1] = p.size[2] - 1;
+    }
+};
+
 void scan_planes(const void* params, int64_t begin, int64_t end) {
     const SurfaceScanParams& p = *static_cast<const SurfaceScanParams*>(params);
     const Rows truth(p.maps[0]), prediction(p.maps[1]);
+    const ScanRows rows(p);
     uint64_t a[kSegmentWords], b[kSegmentWords];
     bool wants_zero = false;
     for (int64_t v = 0; v < p.first[2 * p.labels]; ++v) wants_zero |= p.values[v] == 0;
     for (int64_t x = begin; x < end; ++x) {
         SurfaceTally* tallies = p.tallies + x * p.labels;
-        for (int l = 0; l < p.labels; ++l) tallies[l] = {0, 0, 0, {p.size[1], p.size[2]}, {-1, -1}};
-        for (int64_t y = 0; y < p.size[1]; ++y) {
-            if (!wants_zero && truth.is_background(x, y, p.size[2]) && prediction.is_background(x, y, p.size[2]))
+        for (int l = 0; l < p.labels; ++l) tallies[l] = {0, 0, 0, {p.size[1], rows.length}, {-1, -1}};
+        for (int64_t y = 0; y < rows.count; ++y) {
+            if (!wants_zero && truth.is_background(x, y, rows.length) && prediction.is_background(x, y, rows.length))
                 continue;
-            if (truth.has_fraction(x, y, p.size[2])) p.is_fraction[0] = 1;
-            if (prediction.has_fraction(x, y, p.size[2])) p.is_fraction[1] = 1;
-            for (int64_t z = 0; z < p.size[2]; z += kSegment) {
-                const int64_t n = p.size[2] - z < kSegment ? p.size[2] - z : kSegment;
+            if (truth.has_fraction(x, y, rows.length)) p.is_fraction[0] = 1;
+            if (prediction.has_fraction(x, y, rows.length)) p.is_fraction[1] = 1;
+            for (int64_t z = 0; z < rows.length; z += kSegment) {
+                const int64_t n = rows.length - z < kSegment ? rows.length - z : kSegment;
                 for (int l = 0; l < p.labels; ++l) {
                     const int64_t* first = p.first + 2 * l;
                     truth.match(x, y, z, n, p.values + first[0], first[1] - first[0], a);
@@ -230,6 +250,7 @@ void scan_planes(const void* params, int64_t begin, int64_t end) {
                 }
             }
         }
+        for (int l = 0; l < p.labels; ++l) rows.part(p, tallies[l]);
     }
 }
 
