@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +21,8 @@ from covfast.errors import (
     describe,
     file_name,
 )
-from covfast.io import image_suffix, is_picture, read_labels, read_picture, resample_labels
+from covfast.io import is_picture, read_labels, read_picture, read_probability, resample_labels
+from covfast.io.pairs import CasePair, Pairs, find_pairs, with_maps
 from covfast.metrics.conventions import CONVENTIONS
 from covfast.metrics.evaluate import TOLERANCE_MM, evaluate
 from covfast.metrics.imresize import imresize
@@ -31,9 +31,6 @@ from covfast.metrics.miniseg import nearest
 from covfast.metrics.report import Report
 from covfast.metrics.summary import ReportSet
 from covfast.volume import INFECTION, LABELS, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation
-
-LABELS_FILE = "labels.nii.gz"
-"""What `covfast segment -o OUT` calls the label map in `OUT`, or in `OUT/{case}` of a batch."""
 
 DEFAULT_LABELS: Mapping[str, int] = {name: value for value, name in LABELS.items() if value}
 LUNGS = "lungs"
@@ -56,29 +53,6 @@ class SupportsIsSet(Protocol):
     """What can cancel a long call: a `threading.Event`, for example."""
 
     def is_set(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class CasePair:
-    """A case whose reference and prediction were both found."""
-
-    case: str
-    reference: Path
-    prediction: Path
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What two folders hold, by name of the case, in alphabetical order.
-
-    Attributes:
-        found: cases with both.
-        without_prediction, without_reference: names of cases that lack their partner.
-    """
-
-    found: tuple[CasePair, ...]
-    without_prediction: tuple[str, ...] = ()
-    without_reference: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,8 +115,15 @@ class How:
     tolerance_mm: Mapping[str, float] | float | None
     convention: str | None
     resample: bool
+    has_probability: bool = False
     cancel: SupportsIsSet | None = None
     threads: int = 1
+
+    @property
+    def volume_labels(self) -> Mapping[str, int]:
+        """The labels of volumes where none are asked for."""
+        rule = CONVENTIONS.get(self.convention or "")
+        return DEFAULT_LABELS if rule is None else rule.labels
 
     def poll(self) -> None:
         if self.cancel is not None and self.cancel.is_set():
@@ -170,6 +151,7 @@ def evaluate_folders(
     labels: Mapping[str, Any] | None = None,
     tolerance_mm: Mapping[str, float] | float | None = None,
     convention: str | None = None,
+    probability: StrPath | None = None,
     resample: bool = False,
     lungs_include_infection: bool = False,
     threads: int | None = None,
@@ -184,6 +166,8 @@ def evaluate_folders(
         reference, prediction: two folders as `find_pairs` takes them, or two files.
         labels, tolerance_mm, convention: as `covfast.metrics.evaluate`; by default the labels that `covfast segment`
             writes, with the benchmark's tolerances.
+        probability: the cases' probability maps, a file or a folder of them by name: 0..1 or 8-bit, on the
+            prediction's grid; see `evaluate`. A case without one fails.
         resample: put a prediction that lies on another grid onto the reference's (nearest neighbour) instead of
             refusing it.
         lungs_include_infection: see `merge_lungs`.
@@ -194,15 +178,16 @@ def evaluate_folders(
         wrong within one case is in `failed`.
     """
     count = check_threads(threads) or _core.hardware_threads()
-    if convention is not None and convention not in CONVENTIONS:
-        raise ValueRangeError(describe("convention", repr(convention), " or ".join(map(repr, CONVENTIONS))))
     pairs = find_pairs(reference, prediction)
+    if probability is not None:
+        pairs = with_maps(pairs, probability)
     if lungs_include_infection:
         labels = merge_lungs(DEFAULT_LABELS if labels is None else labels)
         if tolerance_mm is None:
             tolerance_mm = {LUNGS: LUNGS_TOLERANCE_MM, **{n: mm for n, mm in TOLERANCE_MM.items() if n in labels}}
     at_once = max(1, min(count, len(pairs.found)))
-    how = How(labels, tolerance_mm, convention, resample, cancel, count if at_once == 1 else 1)
+    how = How(labels, tolerance_mm, convention, resample, probability is not None, cancel, count if at_once == 1 else 1)
+    _check(how, pairs)
     results = _measure_all(pairs.found, how, at_once, _Progress(progress, len(pairs.found)))
     measured = [(pair, result) for pair, result in zip(pairs.found, results, strict=True)]
     return Evaluation(
@@ -211,34 +196,6 @@ def evaluate_folders(
         how=how,
         failed=tuple(FailedCase(pair.case, result) for pair, result in measured if isinstance(result, Exception)),
         resampled=tuple(pair.case for pair, result in measured if isinstance(result, tuple) and result[1]),
-    )
-
-
-def find_pairs(reference: StrPath, prediction: StrPath) -> Pairs:
-    """Pairs of label maps of one name.
-
-    A folder holds files (.nii.gz, .nii, .nrrd, .mha, .png; the case is the name before the suffix), folders with a
-    `labels.nii.gz` each, as `covfast segment` leaves them, or both; other files are passed over. Two files are a pair
-    whatever their names; the case has the reference's.
-
-    Raises: FormatError: nothing there, no label map in a folder, or two of one name; ValueRangeError: a file against a
-        folder of several.
-    """
-    one, other = Path(reference), Path(prediction)
-    single = [_single(path) for path in (one, other)]
-    if single[0] is not None and single[1] is not None:
-        name = _case_of(one if one.is_dir() else single[0])
-        return Pairs((CasePair(name, single[0], single[1]),))
-    for path, other_path, is_single in ((one, other, single[0]), (other, one, single[1])):
-        if is_single is not None:
-            got = f"the file {file_name(path)} against the folder {file_name(other_path)}"
-            raise ValueRangeError(describe("reference and prediction", got, "two files, or two folders"))
-    references, predictions = _label_maps(one), _label_maps(other)
-    both = sorted(references.keys() & predictions.keys())
-    return Pairs(
-        tuple(CasePair(name, references[name], predictions[name]) for name in both),
-        tuple(sorted(references.keys() - predictions.keys())),
-        tuple(sorted(predictions.keys() - references.keys())),
     )
 
 
@@ -268,44 +225,6 @@ def _values(spec: Any, side: str) -> Sequence[int]:
     return [int(values)] if isinstance(values, (int, np.integer)) else list(values)
 
 
-def _single(path: Path) -> Path | None:
-    """The label map that a path stands for alone, None if it is a folder of several."""
-    if not path.exists():
-        raise FormatError(describe(file_name(path), "no such file or folder", "an existing path"))
-    if path.is_file():
-        return path
-    return path / LABELS_FILE if (path / LABELS_FILE).is_file() else None
-
-
-def _case_of(path: Path) -> str:
-    suffix = ".png" if is_picture(path) else image_suffix(path)
-    return path.name[: len(path.name) - len(suffix)]
-
-
-def _label_maps(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise FormatError(describe(file_name(folder), error.strerror, "a folder that can be read")) from error
-    for entry in entries:
-        if entry.is_dir():
-            name, path = entry.name, entry / LABELS_FILE
-            is_map = path.is_file()
-        else:
-            name, path = _case_of(entry), entry
-            is_map = bool(is_picture(entry) or image_suffix(entry))
-        if is_map and name in found:
-            got = f"{file_name(found[name])} and {file_name(path)} for the case {name}"
-            raise FormatError(describe(file_name(folder), got, "one label map for each name"))
-        if is_map:
-            found[name] = path
-    if not found:
-        expected = f"label maps (.nii.gz, .nii, .nrrd, .mha, .png), or folders with {LABELS_FILE}"
-        raise FormatError(describe(file_name(folder), "a folder without label maps", expected))
-    return found
-
-
 def read_pair(pair: CasePair, resample: bool = False) -> tuple[Image, Image, bool]:
     """The label maps of a pair, and whether the prediction had to be resampled onto the reference's grid.
 
@@ -322,6 +241,15 @@ def read_pair(pair: CasePair, resample: bool = False) -> tuple[Image, Image, boo
     if not resample or truth.geometry.canonical().is_close(predicted.geometry.canonical()):
         return truth, predicted, False
     return truth, resample_labels(predicted, truth.geometry), True
+
+
+def _check(how: How, pairs: Pairs) -> None:
+    """Finds wrong arguments on one voxel, before the work. Raises: ValueRangeError as `evaluate` does."""
+    if how.labels is None and how.convention is None and any(is_picture(pair.reference) for pair in pairs.found):
+        hint = "such as infection=255:255; or a convention"
+        raise ValueRangeError(describe("labels", None, "the values of each label in the pictures", hint))
+    voxel = np.ones((1, 1, 1), np.uint8)
+    _evaluate("", (voxel, voxel, None), (1.0, 1.0, 1.0), how.volume_labels, how)
 
 
 def _measure_all(
@@ -347,28 +275,41 @@ def _measure(pair: CasePair, how: How) -> tuple[Report, bool] | Exception:
         how.poll()
         truth, predicted, was_resampled = read_pair(pair, how.resample)
         how.poll()
-        return _report(pair.case, truth, predicted, how), was_resampled
+        chances = _read_map(pair) if how.has_probability else None
+        how.poll()
+        return _report(pair.case, truth, predicted, chances, how), was_resampled
     except Cancelled:
         raise
     except (CovfastError, MemoryError, RuntimeError) as error:  # RuntimeError: SimpleITK's
         return error
 
 
-def _report(case: str, truth: Image, predicted: Image, how: How) -> Report:
+def _read_map(pair: CasePair) -> Any:
+    if pair.probability is None:
+        raise FormatError(describe("probability", f"no map called {pair.case}", "one for each case"))
+    return read_picture(pair.probability) if is_picture(pair.probability) else read_probability(pair.probability)
+
+
+def _report(case: str, truth: Image, predicted: Image, chances: Any, how: How) -> Report:
     if isinstance(truth, Segmentation):
-        default = DEFAULT_LABELS if how.convention is None else CONVENTIONS[how.convention].labels
-        arrays, spacing_mm = (truth, predicted, None), None
-    else:
-        default = {"infection": 1}
-        arrays, spacing_mm = _as_masks(truth, predicted, how), PICTURE_SPACING_MM
+        return _evaluate(case, (truth, predicted, chances), None, how.volume_labels, how)
+    masks = _as_masks(truth, predicted, how)
+    maps = masks if chances is None else (*masks[:2], chances)
+    return _evaluate(case, maps, PICTURE_SPACING_MM, {"infection": 1}, how)
+
+
+def _evaluate(
+    case: str, maps: tuple[Any, Any, Any], spacing_mm: tuple[float, ...] | None, default: Mapping[str, int], how: How
+) -> Report:
+    """`evaluate` with the arguments of all cases; `default` are the labels where none are asked for."""
     return evaluate(
-        arrays[0],
-        arrays[1],
+        maps[0],
+        maps[1],
         spacing_mm,
         default if how.labels is None else how.labels,
         how.tolerance_mm,
         convention=how.convention,
-        probability=arrays[2],
+        probability=maps[2],
         case=case,
         threads=how.threads,
     )
@@ -378,7 +319,7 @@ def _as_masks(truth: Any, predicted: Any, how: How) -> tuple[Any, Any, Any]:
     """Two pictures as `evaluate` takes them: label values as they are, or masks as a convention reads them.
 
     Returns: truth, prediction, and the probability map where the convention scores one.
-    Raises: ValueRangeError: without labels and convention the values have no meaning; GeometryError: sizes that differ.
+    Raises: ValueRangeError: grey values where the convention takes a mask; GeometryError: sizes that differ.
     """
     if how.convention == "miniseg":
         truth = nearest(truth, predicted.shape)  # as the script does with the truth
@@ -386,11 +327,10 @@ def _as_masks(truth: Any, predicted: Any, how: How) -> tuple[Any, Any, Any]:
         raise GeometryError(describe("prediction", f"{predicted.shape} pixels", f"{truth.shape}, as the reference"))
     if how.labels is not None:
         return truth, predicted, None
-    if how.convention is None:
-        hint = "such as infection=255:255; or a convention"
-        raise ValueRangeError(describe("labels", None, "the values of each label in the pictures", hint))
-    mask = CONVENTIONS[how.convention].truth_mask(truth)
+    mask = CONVENTIONS[str(how.convention)].truth_mask(truth)
     if how.convention != "infnet":
+        if len(np.unique(predicted)) > 2:
+            raise ValueRangeError(describe("prediction", "a picture of many grey values", "a mask of two"))
         return mask, predicted != 0, None
     grey = predicted if predicted.shape == truth.shape else imresize(predicted, truth.shape)
     return mask, grey >= HALF, grey

@@ -49,6 +49,12 @@ def add_parser(commands: Any) -> None:
         help="follow this published script too: its empty rules, averages and columns (published.csv)",
     )
     parser.add_argument(
+        "--probability",
+        metavar="DIR",
+        type=options.path_text,
+        help="probability maps of the infection (or of the one label), by name, for MAE, S-measure and the like",
+    )
+    parser.add_argument(
         "--lungs-include-infection",
         action="store_true",
         help="measure one label, lungs, of left lung, right lung and infection together, instead of the two lungs: "
@@ -89,12 +95,13 @@ def run(args: argparse.Namespace) -> int:
             labels=labels,
             tolerance_mm=tolerances,
             convention=args.convention,
+            probability=args.probability,
             resample=args.resample,
             lungs_include_infection=args.lungs_include_infection,
             threads=args.threads,
             progress=report,
         )
-    is_single = not Path(args.reference).is_dir() or not Path(args.prediction).is_dir()
+    is_single = evaluation.pairs.is_single
     if is_single and evaluation.failed:
         raise evaluation.failed[0].error
     complain(evaluation)
@@ -106,9 +113,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json:
         print(json.dumps(facts(evaluation, worst, command), indent=2, allow_nan=False, ensure_ascii=False))
-    elif len(evaluation.reports) == 1 and is_single:
+    elif is_single:
         print(evaluation.reports.reports[0])
-    else:
+    elif len(evaluation.reports):
         print(evaluation.reports)
         for item in worst:
             print(f"worst: {item.case}  {item.label}  Dice {item.value:.4f}")
@@ -186,7 +193,7 @@ def refuse_output(args: argparse.Namespace) -> None:
     if args.output is None:
         return
     out = Path(args.output)
-    for given in (args.reference, args.prediction, args.images):
+    for given in (args.reference, args.prediction, args.probability, args.images):
         if given is not None and out.exists() and os.path.exists(given) and os.path.samefile(given, out):
             raise OutputError(describe("-o", f"an input, {file_name(out)}", "another folder"))
     refuse_taken(out, args.overwrite, FILES)
@@ -199,6 +206,7 @@ def repeat_command(args: argparse.Namespace) -> str:
         values = getattr(args, flag)
         words += [f"--{flag.replace('_', '-')}", *values] if values else []
     words += ["--convention", args.convention] if args.convention else []
+    words += ["--probability", "DIR"] if args.probability else []
     words += ["--lungs-include-infection"] if args.lungs_include_infection else []
     words += ["--resample"] if args.resample else []
     words += ["--worst", str(args.worst)]

@@ -13,7 +13,7 @@ from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.cases import cases
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
-from covfast.io.images import image_suffix, read_image, read_label_image, refuse_picture
+from covfast.io.images import image_suffix, read_image, read_label_image, read_probability_image, refuse_picture
 from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
 from covfast.io.memory import from_array, from_image, to_sitk
 from covfast.io.pictures import is_picture, read_picture
@@ -37,6 +37,7 @@ __all__ = [
     "read",
     "read_labels",
     "read_picture",
+    "read_probability",
     "replace_file",
     "resample_labels",
     "shown_id",
@@ -92,6 +93,14 @@ def read_labels(path: StrPath) -> Segmentation:
     Raises: FormatError: unreadable or not labels; GeometryError: a grid that no volume can have.
     """
     return read_label_image(_as_paths(path)[0])
+
+
+def read_probability(path: StrPath) -> Volume:
+    """Probability map of a NIfTI, NRRD or MetaImage file as a float32 volume of 0..1 in place of HU.
+
+    Raises: FormatError: unreadable or no probabilities; GeometryError: a grid that no volume can have.
+    """
+    return read_probability_image(_as_paths(path)[0])
 
 
 def write(path: StrPath, image: Volume | Segmentation) -> None:

@@ -77,6 +77,21 @@ def read_image(path: Path, input_window: tuple[float, float] | None = None) -> V
     return Volume(voxels.values, Geometry(header.shape, header.affine), tuple(notes), scan)
 
 
+def read_probability_image(path: Path) -> Volume:
+    """Probability map of a NIfTI, NRRD or MetaImage file, in place of HU: float32 0..1; 8-bit ones are divided by 255.
+
+    Raises: FormatError: not readable or outside 0..1 and 0..255; GeometryError: a grid that no volume can have.
+    """
+    header, voxels = load(path)
+    most = 1.0 if voxels.high <= 1 else 255.0
+    if voxels.low < 0 or voxels.high > most or (most > 1 and voxels.values.dtype != np.int16):
+        got = f"values from {voxels.low:g} to {voxels.high:g}"
+        raise FormatError(describe(file_name(path), got, "probabilities from 0 to 1, or 8-bit ones"))
+    values = voxels.values.astype(np.float32)
+    values /= np.float32(most)
+    return Volume(values, Geometry(header.shape, header.affine))
+
+
 def read_label_image(path: Path) -> Segmentation:
     """Label map of a NIfTI, NRRD or MetaImage file: whole numbers from 0 to 255.
 
