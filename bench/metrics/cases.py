@@ -21,6 +21,7 @@ from scipy import ndimage
 
 Labels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
+Figures = dict[str, dict[str, float]]  # what a competitor answers: label -> dice, nsd, assd (mm), hd95 (mm)
 LABELS = {"left lung": 1, "right lung": 2, "infection": 3}
 TOLERANCE_MM = {"left lung": 1.0, "right lung": 1.0, "infection": 3.0}
 
@@ -53,6 +54,11 @@ GRIDS = {
     "small": Grid((128, 128, 64), (1.4, 1.4, 2.5)),
     "big_floaters": Grid((512, 512, 300), (0.7, 0.7, 1.0), islands=500),
 }
+
+
+def threads() -> int:
+    """How many threads a competitor may use; the runner says."""
+    return int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
 
 
 def noise(grid: Grid, length_mm: float, rng: np.random.Generator) -> Field:
