@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from importlib.metadata import version
 
 from cases import LABELS, Case, Figures
-
-os.environ.setdefault("RAYON_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "0"))
-
 from mikan import ArrayEvaluator
 
 NAME, SURFACE, IS_SLOW = "mikan", "voxels", False

@@ -5,17 +5,13 @@ Faces at the border of the volume are no contour there.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import SimpleITK
-from cases import LABELS, TOLERANCE_MM, Case, Figures
+from cases import LABELS, TOLERANCE_MM, Case, Figures, threads
 
 NAME, SURFACE, IS_SLOW = "SimpleITK recipe", "voxels", True
 VERSION = SimpleITK.Version.VersionString()
-SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(
-    int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
-)
+SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads())
 
 
 def evaluate(case: Case) -> Figures:

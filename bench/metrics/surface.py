@@ -35,6 +35,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent))
 
 import cases
 import numpy as np
+import timing
 
 COVFAST = "covfast_"
 PEERS = (COVFAST, "exacta_", "mikan_", "simpleitk_recipe", "monai_", "deepmind")
@@ -102,8 +103,6 @@ def take_turns(peers: dict[str, ModuleType], case: cases.Case, runs: int, slow_r
             peer.evaluate(case)
             times[name][0].append(time.perf_counter() - wall)
             times[name][1].append(time.process_time() - cpu)
-    import timing
-
     return {
         name: {"wall_s": timing.spread(wall), "cpu_s": timing.spread(cpu)}
         for name, (wall, cpu) in times.items()
@@ -187,8 +186,6 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         found = {name: evaluate_case(name, peers, folder, options) for name in options.cases}
-    import timing
-
     path = timing.save(options.name, {"threads": options.threads, "left_out": missing, "cases": found})
     print(f"wrote {path.name}")
 
