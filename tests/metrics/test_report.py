@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,20 @@ def test_what_cannot_be_written_is_an_output_error_and_leaves_nothing(report: Re
     with pytest.raises(OutputError, match="folder: got"):
         report.save_csv(tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_example_of_the_documentation_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(examples[0].replace("print(report)", ""), names)
+    assert f"```\n{names['report']}\n```" in text
+    assert {path.name for path in tmp_path.iterdir()} == {"phantom.json", "phantom.csv"}
+    chest, labels = names["chest"], names["labels"]
+    names |= {"truth": chest.truth.labels == 3, "mask": labels == 3, "spacing_mm": chest.truth.geometry.spacing_mm}
+    exec(examples[1], names)
+    assert names["d"].nsd(3.0) == names["report"]["infection"].nsd
 
 
 def test_what_json_cannot_hold_becomes_null_or_a_word() -> None:
