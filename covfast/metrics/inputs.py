@@ -127,9 +127,9 @@ def as_pair(truth: Any, pred: Any, spacing_mm: Sequence[float] | None, *, needs_
     if min(shape) < 1:
         raise ShapeError(describe("truth", f"shape {shape}", "at least one voxel along every axis"))
     names, grids = (one.names or LABELS, other.names or LABELS), (one.geometry, other.geometry)
-    if not needs_spacing and spacing_mm is None and grid is None:
+    if not needs_spacing and spacing_mm is None and (grid is None or _is_sheared(grid)):
         return Pair(first, second, (1.0,) * rank, False, names, grids)
-    return Pair(first, second, _as_spacing(spacing_mm, grid, rank, needs_spacing), True, names, grids)
+    return Pair(first, second, _as_spacing(spacing_mm, grid, rank), True, names, grids)
 
 
 def _as_map(name: str, image: Any) -> _Map:
@@ -214,26 +214,27 @@ def _grid_text(grid: Geometry, other: Geometry) -> str:
     return ", ".join(parts)
 
 
-def _as_spacing(
-    spacing_mm: Sequence[float] | None, grid: Geometry | None, rank: int, is_measured: bool
-) -> tuple[float, ...]:
+def _as_spacing(spacing_mm: Sequence[float] | None, grid: Geometry | None, rank: int) -> tuple[float, ...]:
     given = None if spacing_mm is None else check_spacing(spacing_mm, rank)
     if grid is None:
         if given is None:
             hint = "(1, 1, 1) measures in voxels" if rank == 3 else "(1, 1) measures in pixels"
             raise ValueRangeError(describe("spacing_mm", None, f"{rank} numbers in mm, in the order of axes", hint))
         return given
-    own = _spacing_of(grid, rank, is_measured)
+    own = _spacing_of(grid, rank)
     if given is not None and not np.allclose(given, own, rtol=0, atol=SAME_MM):
         hint = "leave spacing_mm out: the image has its own"
         raise GeometryError(describe("spacing_mm", given, f"{own}, along the axes of the image", hint))
     return own if given is None else given
 
 
-def _spacing_of(grid: Geometry, rank: int, is_measured: bool) -> tuple[float, ...]:
+def _is_sheared(grid: Geometry) -> bool:
     columns = grid.affine[:3, :3] / grid.spacing_mm
-    shear = float(np.abs(columns.T @ columns - np.eye(3)).max())
-    if is_measured and shear > MOST_SHEAR:
+    return float(np.abs(columns.T @ columns - np.eye(3)).max()) > MOST_SHEAR
+
+
+def _spacing_of(grid: Geometry, rank: int) -> tuple[float, ...]:
+    if _is_sheared(grid):
         hint = "pass arrays and spacing_mm to measure as if they were"
         raise GeometryError(describe("truth", "axes that are not at right angles", "a grid without shear", hint))
     # The length of an oblique axis carries the rounding of a float32 header: 1.0000001 mm would move every voxel that
@@ -342,7 +343,7 @@ def _value_range(dtype: np.dtype[Any]) -> tuple[int, int]:
     if dtype.kind == "f":  # the whole numbers that are exact
         most = 2 ** (np.finfo(dtype).nmant + 1)
         return -most, most
-    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return int(np.iinfo(dtype).min), min(int(np.iinfo(dtype).max), 2**63 - 1)
 
 
 def check_threads(threads: int | None) -> int:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from covfast.outputs import replace_file
@@ -128,8 +127,8 @@ class Report:
     published: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
-        object.__setattr__(self, "row", MappingProxyType(dict(self.row)))
+        object.__setattr__(self, "labels", dict(self.labels))
+        object.__setattr__(self, "row", dict(self.row))
 
     def __getitem__(self, name: str) -> LabelReport:
         return self.labels[name]

