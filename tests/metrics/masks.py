@@ -98,6 +98,24 @@ def drawn_shapes() -> Iterator[Pair]:
         yield pair(f"drawn {seed} {shape}", truth, other, spacing)
 
 
+def volumes() -> Iterator[Pair]:
+    """Organs with holes and ragged predictions, missed and invented islands: searches near and far in every mixture."""
+    shapes = [(40, 70, 130), (100, 33, 64), (64, 65, 63), (21, 150, 40), (300, 200), (65, 512)]
+    for index, shape in enumerate(shapes):
+        rng = np.random.default_rng([5, index])
+        axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
+        organ = np.asarray(sum(axis**2 for axis in axes) < 0.8)
+        level = ndimage.gaussian_filter(rng.standard_normal(shape), 2.0)
+        level /= level.std()
+        truth = organ & (level < 1.2)
+        prediction = organ & (level + 0.5 * rng.standard_normal(shape) < 1.0)
+        for _ in range(12):
+            low = rng.integers(0, np.array(shape) - 4)
+            window = tuple(slice(a, a + b) for a, b in zip(low, rng.integers(1, 5, len(shape)), strict=True))
+            (truth, prediction)[int(rng.integers(2))][window] ^= True
+        yield pair(f"volume {shape}", truth, prediction, spacing_of(index + 1, len(shape)))
+
+
 def boxes() -> Iterator[Pair]:
     """Full volumes, slabs at borders, thin sheets, hollow and touching boxes."""
     for rank, extent in product((2, 3), (1, 2, 9, 17)):
@@ -242,6 +260,7 @@ def last_bits() -> Iterator[Pair]:
 FAMILIES: dict[str, Callable[[], Iterator[Pair]]] = {
     "extents": drawn_extents,
     "shapes": drawn_shapes,
+    "volumes": volumes,
     "boxes": boxes,
     "single voxels": single_voxels,
     "patterns": patterns,

@@ -18,6 +18,11 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Normal = tuple[float, float, float]
 
+PROBE = np.array([1.0, 1.1, 1.7])
+# DeepMind's areas are norms that NumPy's BLAS takes, and their last bits are the machine's: whether products are added
+# unrounded, as AVX-512 kernels do and covfast does everywhere.
+IS_FUSED = bool(PROBE.dot(PROBE) == 5.1000000000000005)
+
 _1, _2, _FACE = (0.125, 0.125, 0.125), (0.25, 0.25, 0.25), (0.5, 0.0, 0.0)
 _YZ, _XZ, _XY = (0.0, 0.25, 0.25), (0.25, 0.0, 0.25), (0.25, 0.25, 0.0)
 # One code of each of the cube's 14 classes of corners under its 48 symmetries and the exchange of inside and outside:
