@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,7 +117,6 @@ class How:
     convention: str | None
     resample: bool
     has_probability: bool = False
-    cancel: SupportsIsSet | None = None
     threads: int = 1
 
     @property
@@ -125,23 +125,22 @@ class How:
         rule = CONVENTIONS.get(self.convention or "")
         return DEFAULT_LABELS if rule is None else rule.labels
 
-    def poll(self) -> None:
-        if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled("evaluate: cancelled")
-
 
 @dataclass
-class _Progress:
-    """Counts finished cases for the callback."""
+class _Watch:
+    """The caller's callback and cancel flag, between the cases."""
 
-    callback: Callable[[str, int, int], None] | None
+    progress: Callable[[str, int, int], None] | None
+    cancel: SupportsIsSet | None
     total: int
-    done: int = field(default=0)
+    done: int = 0
 
-    def add(self, count: int) -> None:
-        self.done += count
-        if self.callback is not None and count:
-            self.callback("evaluate", self.done, self.total)
+    def step(self, finished: int) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled("evaluate: cancelled")
+        self.done += finished
+        if self.progress is not None and finished:
+            self.progress("evaluate", self.done, self.total)
 
 
 def evaluate_folders(
@@ -158,7 +157,7 @@ def evaluate_folders(
     progress: Callable[[str, int, int], None] | None = None,
     cancel: SupportsIsSet | None = None,
 ) -> Evaluation:
-    """Metrics of every case that two folders share; several cases at once, each on one thread.
+    """Metrics of every case that two folders share; several cases at once, each on its share of the threads.
 
     At most `threads` cases are in memory. Results do not depend on the number of threads, and come in order of name.
 
@@ -186,9 +185,9 @@ def evaluate_folders(
         if tolerance_mm is None:
             tolerance_mm = {LUNGS: LUNGS_TOLERANCE_MM, **{n: mm for n, mm in TOLERANCE_MM.items() if n in labels}}
     at_once = max(1, min(count, len(pairs.found)))
-    how = How(labels, tolerance_mm, convention, resample, probability is not None, cancel, count if at_once == 1 else 1)
+    how = How(labels, tolerance_mm, convention, resample, probability is not None, count // at_once)
     _check(how, pairs)
-    results = _measure_all(pairs.found, how, at_once, _Progress(progress, len(pairs.found)))
+    results = _measure_all(pairs.found, how, at_once, _Watch(progress, cancel, len(pairs.found)))
     measured = [(pair, result) for pair, result in zip(pairs.found, results, strict=True)]
     return Evaluation(
         reports=ReportSet(result[0] for _, result in measured if isinstance(result, tuple)),
@@ -225,11 +224,11 @@ def _values(spec: Any, side: str) -> Sequence[int]:
     return [int(values)] if isinstance(values, (int, np.integer)) else list(values)
 
 
-def read_pair(pair: CasePair, resample: bool = False) -> tuple[Image, Image, bool]:
+def read_pair(pair: CasePair, resample: bool = False, stop: threading.Event | None = None) -> tuple[Image, Image, bool]:
     """The label maps of a pair, and whether the prediction had to be resampled onto the reference's grid.
 
     Raises: FormatError: unreadable, no label map, or a picture against a volume; GeometryError: grids that differ, or
-        that cannot be resampled.
+        that cannot be resampled; Cancelled: `stop` was set between the files.
     """
     kinds = is_picture(pair.reference), is_picture(pair.prediction)
     if kinds[0] != kinds[1]:
@@ -237,7 +236,10 @@ def read_pair(pair: CasePair, resample: bool = False) -> tuple[Image, Image, boo
         raise FormatError(describe("reference and prediction", got, "two pictures or two volumes"))
     if kinds[0]:
         return read_picture(pair.reference), read_picture(pair.prediction), False
-    truth, predicted = read_labels(pair.reference), read_labels(pair.prediction)
+    truth = read_labels(pair.reference)
+    _go_on(stop)
+    predicted = read_labels(pair.prediction)
+    _go_on(stop)
     if not resample or truth.geometry.canonical().is_close(predicted.geometry.canonical()):
         return truth, predicted, False
     return truth, resample_labels(predicted, truth.geometry), True
@@ -249,39 +251,42 @@ def _check(how: How, pairs: Pairs) -> None:
         hint = "such as infection=255:255; or a convention"
         raise ValueRangeError(describe("labels", None, "the values of each label in the pictures", hint))
     voxel = np.ones((1, 1, 1), np.uint8)
-    _evaluate("", (voxel, voxel, None), (1.0, 1.0, 1.0), how.volume_labels, how)
+    chance = voxel.astype(np.float32) if how.has_probability else None
+    _evaluate("", (voxel, voxel, chance), (1.0, 1.0, 1.0), how.volume_labels, how)
 
 
 def _measure_all(
-    pairs: Sequence[CasePair], how: How, at_once: int, progress: _Progress
+    pairs: Sequence[CasePair], how: How, at_once: int, watch: _Watch
 ) -> list[tuple[Report, bool] | Exception]:
     """Result of each pair, in order. A thread holds one case at a time, so that `at_once` of them are in memory."""
+    stop = threading.Event()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="covfast-evaluate")
     try:
-        futures = [pool.submit(_measure, pair, how) for pair in pairs]
+        futures = [pool.submit(_measure, pair, how, stop) for pair in pairs]
         waiting: set[Future[tuple[Report, bool] | Exception]] = set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            how.poll()
-            progress.add(len(done))
+            watch.step(len(done))
         return [future.result() for future in futures]
-    finally:  # also where the caller was interrupted: what has not started never does
+    finally:  # also where the caller was interrupted: what has not started never does, what has stops at the next file
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _measure(pair: CasePair, how: How) -> tuple[Report, bool] | Exception:
+def _measure(pair: CasePair, how: How, stop: threading.Event) -> tuple[Report, bool] | Exception:
     """Report of one case and whether it was resampled; what is wrong with the case is returned, not raised."""
     try:
-        how.poll()
-        truth, predicted, was_resampled = read_pair(pair, how.resample)
-        how.poll()
+        truth, predicted, was_resampled = read_pair(pair, how.resample, stop)
         chances = _read_map(pair) if how.has_probability else None
-        how.poll()
+        _go_on(stop)
         return _report(pair.case, truth, predicted, chances, how), was_resampled
-    except Cancelled:
-        raise
     except (CovfastError, MemoryError, RuntimeError) as error:  # RuntimeError: SimpleITK's
         return error
+
+
+def _go_on(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Cancelled("evaluate: cancelled")
 
 
 def _read_map(pair: CasePair) -> Any:

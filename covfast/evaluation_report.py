@@ -14,6 +14,7 @@ from covfast.errors import CovfastError, FormatError, GeometryError, describe, f
 from covfast.evaluation import Evaluation
 from covfast.info import versions
 from covfast.io import image_suffix, is_picture, read, read_picture
+from covfast.io.pairs import CasePair, printable
 from covfast.metrics.nnunet import save_nnunet_summary
 from covfast.metrics.report import json_ready, save_csv, save_json
 from covfast.metrics.summary import RankedCase
@@ -43,7 +44,7 @@ def facts(evaluation: Evaluation, worst: Sequence[RankedCase] = (), command: str
     found = evaluation.reports.to_dict()
     for case in found["cases"]:
         pair = pairs[case["case"]]
-        case |= {"reference_file": file_name(pair.reference), "prediction_file": file_name(pair.prediction)}
+        case["reference_file"], case["prediction_file"] = _file_names(pair)
     return {
         **found,
         "disclaimer": DISCLAIMER,
@@ -51,7 +52,7 @@ def facts(evaluation: Evaluation, worst: Sequence[RankedCase] = (), command: str
         "command": command,
         "is_complete": evaluation.is_complete,
         "failed": [
-            {"case": item.case, "error": type(item.error).__name__, "message": str(item.error)}
+            {"case": item.case, "error": type(item.error).__name__, "message": printable(str(item.error))}
             for item in evaluation.failed
         ],
         "without_prediction": list(evaluation.pairs.without_prediction),
@@ -95,11 +96,15 @@ def save_evaluation(
         save_csv(folder / "report.csv", reports.label_rows())
         if reports.convention is not None:
             save_csv(folder / PUBLISHED_CSV, reports.rows())
-        files = {p.case: (file_name(p.reference), file_name(p.prediction)) for p in evaluation.pairs.found}
+        files = {pair.case: _file_names(pair) for pair in evaluation.pairs.found}
         save_nnunet_summary(folder / "summary.json", reports.reports, files)
         save_json(folder / "report.json", facts(evaluation, worst, command))
 
     return place(Path(out), overwrite, fill, FILES)
+
+
+def _file_names(pair: CasePair) -> tuple[str, str]:
+    return printable(file_name(pair.reference)), printable(file_name(pair.prediction))
 
 
 def draw_case(evaluation: Evaluation, item: RankedCase, path: Path, images: Path | None = None) -> None:
@@ -144,6 +149,6 @@ def _find(images: Path, case: str) -> Path:
         raise FormatError(describe("images", error.strerror, "a folder that can be read")) from error
     for entry in entries:
         suffix = image_suffix(entry) or (entry.suffix if is_picture(entry) else "")
-        if (entry.is_dir() or suffix) and entry.name[: len(entry.name) - len(suffix)] in names:
+        if (entry.is_dir() or suffix) and printable(entry.name[: len(entry.name) - len(suffix)]) in names:
             return entry
     raise FormatError(describe("images", f"no image called {case}", "one for each case"))

@@ -202,9 +202,9 @@ def test_interruption_in_the_callback_starts_no_further_case(
     read: list[str] = []
     original = module.read_pair
 
-    def counted(pair: Any, resample: bool = False) -> Any:
+    def counted(pair: Any, *more: Any) -> Any:
         read.append(pair.case)
-        return original(pair, resample)
+        return original(pair, *more)
 
     monkeypatch.setattr(module, "read_pair", counted)
 
@@ -286,6 +286,8 @@ def test_probability_maps_add_their_figures(folders: tuple[Path, Path], tmp_path
     found = evaluate_folders(*folders, probability=tmp_path / "maps")
     assert found.reports.cases == ["a", "b"]
     assert [item.case for item in found.failed] == ["c"]
+    with pytest.raises(ValueRangeError, match="probability"):
+        evaluate_folders(*folders, probability=tmp_path / "maps", labels={"left lung": 1, "right lung": 2})
     figures = found.reports.reports[1]["infection"].probability
     assert figures is not None
     alone = evaluate(lungs_with_infection(), lungs_with_infection(1), SPACING_MM, LABELS, probability=chance)

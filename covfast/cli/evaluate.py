@@ -124,8 +124,10 @@ def run(args: argparse.Namespace) -> int:
 
 def complain(evaluation: Any) -> None:
     """Says on stderr what failed, what lacks its partner, what was resampled, and labels that occur nowhere."""
+    from covfast.io.pairs import printable
+
     for item in evaluation.failed:
-        log.error("%s: %s: %s", item.case, type(item.error).__name__, item.error)
+        log.error("%s: %s: %s", item.case, type(item.error).__name__, printable(str(item.error)))
     for side, names in (
         ("prediction", evaluation.pairs.without_prediction),
         ("reference", evaluation.pairs.without_reference),

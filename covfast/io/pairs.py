@@ -91,9 +91,15 @@ def _single(path: Path) -> Path | None:
     return path / LABELS_FILE if (path / LABELS_FILE).is_file() else None
 
 
+def printable(name: str) -> str:
+    """The same name with escapes for bytes that are no text and for control characters: fit for JSON and terminals."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def _case_of(path: Path) -> str:
     suffix = PICTURE_SUFFIX if is_picture(path) else image_suffix(path)
-    return path.name[: len(path.name) - len(suffix)]
+    return printable(path.name[: len(path.name) - len(suffix)])
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:
@@ -104,7 +110,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
         raise FormatError(describe(file_name(folder), error.strerror, "a folder that can be read")) from error
     for entry in entries:
         if entry.is_dir():
-            name, path = entry.name, entry / LABELS_FILE
+            name, path = printable(entry.name), entry / LABELS_FILE
             is_map = path.is_file()
         else:
             name, path = _case_of(entry), entry

@@ -280,7 +280,7 @@ def bootstrap(values: npt.NDArray[np.float64], resamples: int = RESAMPLES, seed:
         count = min(step, resamples - start)
         drawn = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-        means[start : start + count] = times @ centered / n
+        means[start : start + count] = times.astype(np.float64) @ centered / n
     tail = (1 - CONFIDENCE) / 2
     interval: npt.NDArray[np.float64] = center + np.quantile(means, (tail, 1 - tail), axis=0)
     return interval

@@ -221,6 +221,31 @@ def test_output_into_an_input_folder_is_refused(folders: tuple[Path, Path], give
     assert len(written(folder)) == 3
 
 
+def test_output_that_cannot_be_written_gives_10(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "taken" / "report.csv").mkdir(parents=True)
+    for out in (tmp_path / "file" / "out", tmp_path / "file", tmp_path / "x.nii.gz", tmp_path / "taken"):
+        done = run("-r", folders[0], "-p", folders[1], "-o", out, "--overwrite")
+        assert done.returncode == 10, done.stderr
+    assert written(tmp_path) == {"Jane Doe 12345", "file", "taken"}
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    folders = save_folders(tmp_path, ("a",))
+    for folder in folders:
+        (folder / "a.nii.gz").rename(os.fsdecode(os.fsencode(folder) + b"/n\xff\x1b[1m\n.nii.gz"))
+        shutil.copy(next(folder.iterdir()), folder / "b.nii.gz")
+    os.truncate(folders[1] / "b.nii.gz", 100)
+    (folders[1] / "b.nii.gz").rename(os.fsdecode(os.fsencode(folders[1]) + b"/b\xff.nii.gz"))
+    (folders[0] / "b.nii.gz").rename(os.fsdecode(os.fsencode(folders[0]) + b"/b\xff.nii.gz"))
+    done = run("-r", folders[0], "-p", folders[1], "-o", tmp_path / "out")
+    assert done.returncode == 8, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["cases"][0]["case"] == r"n\xff\x1b[1m\n"
+    assert report["failed"][0]["case"] == r"b\xff"
+
+
 @pytest.mark.parametrize("path", ["absent", "text", "empty"])
 def test_nothing_to_read_gives_3(folders: tuple[Path, Path], tmp_path: Path, path: str) -> None:
     (tmp_path / "text").mkdir()
