@@ -30,6 +30,26 @@ def add_parser(commands: Any) -> None:
     either = "a file (.nii.gz, .nii, .nrrd, .mha, .png), a folder of them, or what covfast segment wrote"
     parser.add_argument("-r", "--reference", required=True, metavar="REF", type=options.path_text, help=either)
     parser.add_argument("-p", "--prediction", required=True, metavar="PRED", type=options.path_text, help=either)
+    _add_definitions(parser)
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="put a prediction on another grid onto the reference's by nearest neighbour instead of refusing it",
+    )
+    parser.add_argument(
+        "--worst", type=int, default=5, metavar="N", help="list the N worst cases by Dice and draw them (default 5)"
+    )
+    parser.add_argument("--images", metavar="DIR", type=options.path_text, help="the cases' CT, to draw the worst on")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    options.add_output(
+        parser, "folder for report.csv, report.json, nnU-Net's summary.json, worst_1.png", required=False
+    )
+    options.add_threads(parser)
+    options.add_progress(parser)
+
+
+def _add_definitions(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and by which rules."""
     parser.add_argument(
         "--labels",
         nargs="+",
@@ -60,27 +80,12 @@ def add_parser(commands: Any) -> None:
         help="measure one label, lungs, of left lung, right lung and infection together, instead of the two lungs: "
         "a label map does not say which lung an infected voxel lies in, so the sides cannot be completed",
     )
-    parser.add_argument(
-        "--resample",
-        action="store_true",
-        help="put a prediction on another grid onto the reference's by nearest neighbour instead of refusing it",
-    )
-    parser.add_argument(
-        "--worst", type=int, default=5, metavar="N", help="list the N worst cases by Dice and draw them (default 5)"
-    )
-    parser.add_argument("--images", metavar="DIR", type=options.path_text, help="the cases' CT, to draw the worst on")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    options.add_output(
-        parser, "folder for report.csv, report.json, nnU-Net's summary.json, worst_1.png", required=False
-    )
-    options.add_threads(parser)
-    options.add_progress(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures every case, prints the table, writes the files. 8 if a case failed or lacks its partner."""
     from covfast.evaluation import DEFAULT_LABELS, evaluate_folders, merge_lungs
-    from covfast.evaluation_report import MOST_WORST, facts, save_evaluation
+    from covfast.evaluation_report import MOST_WORST, save_evaluation
 
     labels = None if args.labels is None else parse_labels(args.labels)
     asked = labels or dict(DEFAULT_LABELS)
@@ -101,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             progress=report,
         )
-    is_single = evaluation.pairs.is_single
-    if is_single and evaluation.failed:
+    if evaluation.pairs.is_single and evaluation.failed:
         raise evaluation.failed[0].error
     complain(evaluation)
     worst = evaluation.reports.worst(args.worst)
@@ -111,15 +115,22 @@ def run(args: argparse.Namespace) -> int:
         save_evaluation(
             evaluation, args.output, worst=worst, images=args.images, overwrite=args.overwrite, command=command
         )
-    if args.json:
+    _print(evaluation, worst, command, args.json)
+    return 0 if evaluation.is_complete else SOME_FAILED
+
+
+def _print(evaluation: Any, worst: list[Any], command: str, as_json: bool) -> None:
+    """The results on stdout: of a single pair its report, of folders the summary and the worst cases."""
+    from covfast.evaluation_report import facts
+
+    if as_json:
         print(json.dumps(facts(evaluation, worst, command), indent=2, allow_nan=False, ensure_ascii=False))
-    elif is_single:
+    elif evaluation.pairs.is_single:
         print(evaluation.reports.reports[0])
     elif len(evaluation.reports):
         print(evaluation.reports)
         for item in worst:
             print(f"worst: {item.case}  {item.label}  Dice {item.value:.4f}")
-    return 0 if evaluation.is_complete else SOME_FAILED
 
 
 def complain(evaluation: Any) -> None:
