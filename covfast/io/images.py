@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from covfast.errors import FormatError, describe, file_name
 from covfast.io import metaimage, nifti, nrrd
@@ -102,8 +103,13 @@ def read_label_image(path: Path) -> Segmentation:
         got = f"values from {voxels.low:g} to {voxels.high:g}"
         raise FormatError(describe(file_name(path), got, "labels, whole numbers from 0 to 255"))
     labels = voxels.values.astype(np.uint8)
+    return Segmentation(labels, Geometry(header.shape, header.affine), _names(labels, int(voxels.high)))
+
+
+def _names(labels: npt.NDArray[np.uint8], high: int) -> dict[int, str]:
+    """Our names where the map holds no other value than ours, else a name for each value that it holds."""
+    if high <= max(LABELS):
+        return dict(LABELS)
     # Plane by plane: bincount widens what it counts to 8 bytes.
     counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)
-    present = [int(value) for value in np.flatnonzero(counts)]
-    names = LABELS if set(present) <= set(LABELS) else {value: f"label {value}" for value in present}
-    return Segmentation(labels, Geometry(header.shape, header.affine), dict(names))
+    return {int(value): f"label {value}" for value in np.flatnonzero(counts)}
