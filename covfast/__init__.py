@@ -26,7 +26,7 @@ from covfast.errors import (
 from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
-    from covfast import io, metrics, models, ops, phantom, train
+    from covfast import evaluation, io, metrics, models, ops, phantom, train
     from covfast.engines import Network, load
     from covfast.export import export
     from covfast.info import backends, info
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("io", "metrics", "models", "ops", "phantom", "train")
+_MODULES = ("evaluation", "io", "metrics", "models", "ops", "phantom", "train")
 _NAMES = {
     "Network": "covfast.engines",
     "Result": "covfast.pipeline",
@@ -76,6 +76,7 @@ __all__ = [  # noqa: RUF022 - grouped: data, work, errors
     "Segmenter",
     "Volume",
     "backends",
+    "evaluation",
     "export",
     "import_checkpoint",
     "info",

@@ -28,7 +28,6 @@ PYTHON = {
     "models": {*BASE, "package", "export"},
     "engines": {*BASE, "_core", "package"},
     "export": {*BASE, "package", "engines", "lowering", "lowering_ops"},
-    "evaluation": {*BASE, "io", "metrics"},
     "info": {*BASE, "_core", "covfast"},
     "phantom": BASE,
     "statistics": BASE,
