@@ -60,7 +60,7 @@ private:
 };
 
 struct Group {
-    double square, element;
+    double distance_mm, element;
     int64_t count;
 };
 
@@ -68,29 +68,31 @@ struct Group {
 
 SurfaceGroups group_elements(const SurfaceCounts& counts, const std::vector<double>& sizes) {
     std::vector<Group> groups;
+    const auto add = [&](double square, size_t size, int64_t count) {
+        const double mm = counts.has_target ? std::sqrt(square) : std::numeric_limits<double>::infinity();
+        groups.push_back({mm, sizes[size], count});
+    };
     for (size_t i = 0; i < counts.counts.size(); ++i)
-        if (counts.counts[i] > 0)
-            groups.push_back({(*counts.class_square)[i / sizes.size()], sizes[i % sizes.size()], counts.counts[i]});
+        if (counts.counts[i] > 0) add((*counts.class_square)[i / sizes.size()], i % sizes.size(), counts.counts[i]);
     Tally tally;
     for (const SurfaceCounts::FarList& far : counts.far)
         for (int64_t i = 0; i < far.count; ++i) tally.add(far.square[i], far.size[i]);
-    tally.each([&](double square, uint32_t size, uint32_t count) { groups.push_back({square, sizes[size], count}); });
+    tally.each(add);
+    // By the distance, not its square: two squares that differ in the last bit may have one root.
     std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
-        return a.square != b.square ? a.square < b.square : a.element < b.element;
+        return a.distance_mm != b.distance_mm ? a.distance_mm < b.distance_mm : a.element < b.element;
     });
     SurfaceGroups out;
-    const Group* last = nullptr;
     for (const Group& group : groups) {
-        if (last != nullptr && last->square == group.square && last->element == group.element) {
+        const bool is_same = !out.count.empty() && out.distance_mm.back() == group.distance_mm &&
+                             out.element.back() == group.element;
+        if (is_same) {
             out.count.back() += group.count;
         } else {
-            const double distance =
-                counts.has_target ? std::sqrt(group.square) : std::numeric_limits<double>::infinity();
-            out.distance_mm.push_back(distance);
+            out.distance_mm.push_back(group.distance_mm);
             out.element.push_back(group.element);
             out.count.push_back(group.count);
         }
-        last = &group;
     }
     return out;
 }
