@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "cpu/isa.h"
+#include "cpu/words.h"
 #include "kernels/surface_pass.h"
 #include "kernels/table.h"
 
@@ -25,18 +26,6 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int kLanes = 8;  // rows of a group
-typedef uint64_t Words __attribute__((vector_size(64), aligned(8), may_alias));
-
-inline bool is_zero(const Words& v) {
-#ifdef __AVX512F__
-    return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) == 0;
-#else
-    return (v[0] | v[1] | v[2] | v[3] | v[4] | v[5] | v[6] | v[7]) == 0;
-#endif
-}
-
-inline Words load(const uint64_t* p) { return *reinterpret_cast<const Words*>(p); }
-
 // ---- the bits of eight planes, gathered to a byte an element ----
 
 // byte[i] bit k = plane[k] bit i.
@@ -48,6 +37,18 @@ inline void gather_bytes(const uint64_t* plane, uint8_t* byte) {
         bytes = _mm512_mask_add_epi8(bytes, _cvtu64_mask64(plane[k]), bytes, bit);
     }
     _mm512_storeu_si512(byte, bytes);
+#elif defined(__AVX2__)
+    const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201ull));  // of byte i: bit i % 8
+    const __m256i from = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    for (int half = 0; half < 2; ++half) {
+        __m256i bytes = _mm256_setzero_si256();
+        for (int k = 0; k < 8; ++k) {
+            const __m256i word = _mm256_set1_epi32(static_cast<int32_t>(plane[k] >> (32 * half)));
+            const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(word, from), bit), bit);
+            bytes = _mm256_or_si256(bytes, _mm256_and_si256(is_set, _mm256_set1_epi8(static_cast<char>(1 << k))));
+        }
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(byte + 32 * half), bytes);
+    }
 #else
     for (int at = 0; at < 64; at += 8) {
         uint64_t m = 0;  // 8x8 bits: row k holds plane k; transposed by swapping 1x1, 2x2 and 4x4 blocks
@@ -285,15 +286,18 @@ private:
 inline Words shifted(const SurfaceSearchParams& p, const SurfaceClass& distance, const uint64_t* const* planes,
                      int64_t at) {
     const int64_t pitch = p.planes.grid.pitch;
-    Words hit = {};
+    Words hit = Words::zero();
     for (int32_t k = distance.first; k < distance.first + distance.count; ++k) {
         const SurfaceOffset& o = p.offsets[k];
         const uint64_t* row = planes[o.dx] + at + o.dy;
         if (o.dz == 0) {
-            hit |= load(row);
+            hit |= Words::load(row);
         } else {
-            const Words here = load(row);
-            hit |= here << o.dz | load(row - pitch) >> (64 - o.dz) | here >> o.dz | load(row + pitch) << (64 - o.dz);
+            const Words here = Words::load(row);
+            hit |= here << o.dz;
+            hit |= here >> o.dz;
+            hit |= Words::load(row - pitch) >> (64 - o.dz);
+            hit |= Words::load(row + pitch) << (64 - o.dz);
         }
     }
     return hit;
@@ -322,8 +326,8 @@ public:
         for (int64_t w = 0; w < grid.words; ++w)
             for (int64_t y = 0; y < grid.size[1]; y += kLanes) {
                 const int64_t at = grid.at(0, w, y);
-                const Words elements = load(own + at);
-                if (!is_zero(elements)) group(elements, around + kPad, x, w, y, at);
+                const Words elements = Words::load(own + at);
+                if (!elements.is_zero()) group(elements, around + kPad, x, w, y, at);
             }
     }
 
@@ -331,23 +335,30 @@ public:
 
 private:
     void group(const Words& elements, const uint64_t* const* around, int64_t x, int64_t w, int64_t y, int64_t at) {
-        Words pending = elements, index[8] = {};  // index[k]: bit k of the class of each element
+        Words pending = elements, index[8];  // index[k]: bit k of the class of each element
+        for (Words& bits : index) bits = Words::zero();
         if (p_.has_target) {
-            pending &= ~load(around[0] + at);
-            for (int c = 1; c < p_.class_count && !is_zero(pending); ++c) {
-                const Words hit = shifted(p_, p_.classes[c], around, at) & pending;
+            Words shared = Words::load(around[0] + at);
+            shared &= pending;
+            pending ^= shared;
+            for (int c = 1; c < p_.class_count && !pending.is_zero(); ++c) {
+                Words hit = shifted(p_, p_.classes[c], around, at);
+                hit &= pending;
                 pending ^= hit;
                 for (int k = 0; k < 8; ++k)
                     if (c >> k & 1) index[k] |= hit;
             }
         } else {
-            pending ^= pending;
+            pending = Words::zero();
         }
+        uint64_t own[kLanes], far[kLanes], bits[8][kLanes];
+        elements.store(own), pending.store(far);
+        for (int k = 0; k < 8; ++k) index[k].store(bits[k]);
         for (int lane = 0; lane < kLanes; ++lane)
-            if (elements[lane]) {
+            if (own[lane]) {
                 uint64_t planes[8];
-                for (int k = 0; k < 8; ++k) planes[k] = index[k][lane];
-                count_row(elements[lane], pending[lane], planes, x, w, y + lane, at + lane);
+                for (int k = 0; k < 8; ++k) planes[k] = bits[k][lane];
+                count_row(own[lane], far[lane], planes, x, w, y + lane, at + lane);
             }
     }
 
