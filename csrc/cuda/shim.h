@@ -7,6 +7,7 @@
 #define __global__ static
 #define __device__
 #define __host__
+#define __grid_constant__
 
 struct dim3 {
     unsigned x, y, z;
@@ -31,7 +32,31 @@ void launch(dim3 grid, dim3 block, size_t, Kernel&& kernel) {
                         }
 }
 
+// A launch is one thread here, so that an atomic is what it says, step by step.
+template <class T>
+T exchange(T* to, T value) {
+    const T before = *to;
+    *to = value;
+    return before;
+}
+
 }  // namespace covfast::shim
+
+template <class T>
+inline T atomicAdd(T* to, T value) {
+    return covfast::shim::exchange(to, static_cast<T>(*to + value));
+}
+template <class T>
+inline T atomicMin(T* to, T value) {
+    return covfast::shim::exchange(to, value < *to ? value : *to);
+}
+template <class T>
+inline T atomicMax(T* to, T value) {
+    return covfast::shim::exchange(to, value > *to ? value : *to);
+}
+inline int __popcll(uint64_t bits) { return __builtin_popcountll(bits); }
+inline int __clzll(int64_t bits) { return bits == 0 ? 64 : __builtin_clzll(bits); }
+inline int __ffsll(int64_t bits) { return __builtin_ffsll(bits); }
 
 #define threadIdx (::covfast::shim::thread_index)
 #define blockIdx (::covfast::shim::block_index)

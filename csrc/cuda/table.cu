@@ -1,5 +1,7 @@
 // The CUDA backend table. The same source, compiled by the host compiler with the shim, is the test-only backend
 // "cuda_on_cpu".
+#include <unistd.h>
+
 #include <cstdlib>
 #include <cstring>
 
@@ -13,6 +15,10 @@ void lungs_paint(const LungsPassParams&, const Exec&);
 void lungs_shrink(const LungsPassParams&, const Exec&);
 void null(const NullParams&, const Exec&);
 void resample_axis(const ResampleAxisParams&, const Exec&);
+void surface_border(const SurfaceBorderParams&, const Exec&);
+void surface_pack(const SurfacePackParams&, const Exec&);
+void surface_scan(const SurfaceScanParams&, const Exec&);
+void surface_search(const SurfaceSearchParams&, const Exec&);
 void window_hu(const WindowHuParams&, const Exec&);
 
 namespace {
@@ -24,6 +30,7 @@ void* allocate(size_t bytes) { return std::aligned_alloc(64, (bytes + 63) / 64 *
 void release(void* memory) { std::free(memory); }
 void upload(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
 void download(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
+void adopt(const void*, void*) {}
 constexpr const char* kName = "cuda_on_cpu";
 constexpr const char* kDevice = "cpu";
 constexpr const char* kNeeds = "a test build; runs the CUDA kernels' source on the CPU";
@@ -31,6 +38,8 @@ constexpr const char* kNeeds = "a test build; runs the CUDA kernels' source on t
 #else
 
 const char* missing() {
+    static const pid_t first = getpid();  // CUDA is initialised below
+    if (getpid() != first) return "this process was forked from one that used CUDA; start it by spawn";
     int count = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess) return cudaGetErrorString(status);
@@ -41,13 +50,38 @@ const char* missing() {
     return major >= 8 ? nullptr : "the GPU's compute capability is below 8.0";
 }
 
+constexpr uint64_t kKeptBytes = uint64_t(256) << 20;  // both maps of a CT and the workspace of their surfaces
+
+// Memory that was given back and is kept for the next call: asking the driver for some tens of MiB takes longer than
+// the kernels that use them. Null where the device has no pools.
+cudaMemPool_t pool() {
+    static const cudaMemPool_t made = []() -> cudaMemPool_t {
+        int device = 0, has_pools = 0;
+        check(cudaGetDevice(&device), "allocate");
+        check(cudaDeviceGetAttribute(&has_pools, cudaDevAttrMemoryPoolsSupported, device), "allocate");
+        if (!has_pools) return nullptr;
+        cudaMemPoolProps props{};
+        props.allocType = cudaMemAllocationTypePinned;
+        props.location.type = cudaMemLocationTypeDevice;
+        props.location.id = device;
+        cudaMemPool_t pool = nullptr;
+        uint64_t kept = kKeptBytes;
+        check(cudaMemPoolCreate(&pool, &props), "allocate");
+        check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "allocate");
+        return pool;
+    }();
+    return made;
+}
+
+// In the order of the null stream, on which everything runs.
 void* allocate(size_t bytes) {
     void* memory = nullptr;
-    check(cudaMalloc(&memory, bytes), "allocate");
+    check(pool() != nullptr ? cudaMallocFromPoolAsync(&memory, bytes, pool(), nullptr) : cudaMalloc(&memory, bytes),
+          "allocate");
     return memory;
 }
 
-void release(void* memory) { cudaFree(memory); }
+void release(void* memory) { pool() != nullptr ? cudaFreeAsync(memory, nullptr) : cudaFree(memory); }
 
 void upload(void* to, const void* from, size_t bytes, void* stream) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)), "upload");
@@ -56,6 +90,17 @@ void upload(void* to, const void* from, size_t bytes, void* stream) {
 void download(void* to, const void* from, size_t bytes, void* stream) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)), "download");
     check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "download");
+}
+
+void adopt(const void* memory, void* stream) {
+    cudaPointerAttributes owner{};
+    int device = 0;
+    check(cudaPointerGetAttributes(&owner, memory), "adopt");
+    check(cudaGetDevice(&device), "adopt");
+    const bool is_ours =
+        owner.type == cudaMemoryTypeManaged || (owner.type == cudaMemoryTypeDevice && owner.device == device);
+    if (!is_ours) fail(Code::DEVICE, "array: got memory of another device, expected that of cuda:", device);
+    if (stream != nullptr) check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "adopt");
 }
 
 constexpr const char* kName = "cuda";
@@ -73,11 +118,16 @@ constexpr Backend kTable = {
     .release = release,
     .upload = upload,
     .download = download,
+    .adopt = adopt,
     .lungs_paint = lungs_paint,
     .lungs_shrink = lungs_shrink,
     .null = null,
     .resample_axis = resample_axis,
     .window_hu = window_hu,
+    .surface_border = surface_border,
+    .surface_pack = surface_pack,
+    .surface_scan = surface_scan,
+    .surface_search = surface_search,
 };
 
 }  // namespace

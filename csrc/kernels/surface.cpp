@@ -5,7 +5,6 @@
 #include <cmath>
 #include <map>
 #include <numeric>
-#include <string_view>
 
 #include "core/arena.h"
 #include "core/error.h"
@@ -125,6 +124,8 @@ public:
         : params_(params),
           context_(context),
           backend_(*context.backend),
+          is_host_(backend_.adopt == nullptr),
+          slabs_(is_host_ ? kSlabs : 1),
           axes_(memory_order(params)),
           arena_(backend_.allocate, backend_.release),
           far_arena_(backend_.allocate, backend_.release) {}
@@ -173,7 +174,7 @@ private:
     // What a pass wrote, where the host can read it; `copy` keeps it if that is elsewhere.
     template <class T>
     const T* read(const T* from, int64_t count, std::vector<T>& copy) const {
-        if (std::string_view(backend_.device) == "cpu") return from;
+        if (is_host_) return from;
         copy.resize(count);
         backend_.download(copy.data(), from, count * sizeof(T), context_.stream);
         return copy.data();
@@ -285,17 +286,18 @@ private:
         const auto counts_of_x = arena_.plan<int64_t>(2 * grid.size[0]);
         const auto classes = arena_.plan<SurfaceClass>(near_.classes.size());
         const auto offsets = arena_.plan<SurfaceOffset>(near_.offsets.size());
+        const auto class_square = arena_.plan<double>(near_.square.size());
         std::vector<double> squares[3];
         Slot<double> square_slot[3];
         for (int i = 0; i < 3; ++i) {
             for (int64_t n = 0; n <= grid.size[i] + 64; ++n) squares[i].push_back(square_of(i, n));
             square_slot[i] = arena_.plan<double>(squares[i].size());
         }
-        search.class_count = static_cast<int>(near_.classes.size()), search.slabs = kSlabs;
+        search.class_count = static_cast<int>(near_.classes.size()), search.slabs = slabs_;
         search.size_count = static_cast<int>(sizes_.size());
         const auto size_of_code = arena_.plan<uint8_t>(256);
-        const auto counts = arena_.plan<uint32_t>(2 * size_t(kSlabs) * search.class_count * search.size_count);
-        const auto far_first = arena_.plan<int64_t>(2 * kSlabs), far_count = arena_.plan<int64_t>(2 * kSlabs);
+        const auto counts = arena_.plan<uint32_t>(2 * size_t(slabs_) * search.class_count * search.size_count);
+        const auto far_first = arena_.plan<int64_t>(2 * slabs_), far_count = arena_.plan<int64_t>(2 * slabs_);
         arena_.commit();
         for (int side = 0; side < 2; ++side) {
             pack.values[side] = place(arena_, values[side], params_.values[side][label]);
@@ -307,6 +309,7 @@ private:
         border.empty_plane = place(arena_, empty, zeros);
         border.element_count = arena_.get(counts_of_x);
         search.classes = place(arena_, classes, near_.classes), search.offsets = place(arena_, offsets, near_.offsets);
+        search.class_square = place(arena_, class_square, near_.square);
         for (int i = 0; i < 3; ++i) {
             search.square[i] = place(arena_, square_slot[i], squares[i]);
             search.spacing[i] = axes_.spacing[i];
@@ -329,7 +332,7 @@ private:
         const int64_t* elements = read(search.planes.element_count, 2 * grid.size[0], element_copy);
         int64_t total = 0;
         for (int side = 0; side < 2; ++side)
-            for (int slab = 0; slab < kSlabs; ++slab) {
+            for (int slab = 0; slab < slabs_; ++slab) {
                 far_first.push_back(total);
                 for (int64_t x = slab_begin(search, slab); x < slab_begin(search, slab + 1); ++x)
                     total += elements[side * grid.size[0] + x];
@@ -338,20 +341,22 @@ private:
         far_arena_.rewind();
         const auto square = far_arena_.plan<double>(total);
         const auto size = far_arena_.plan<uint8_t>(total);
+        const auto pending = far_arena_.plan<int64_t>(is_host_ ? 0 : 2 * slabs_ + total);
         far_arena_.commit();
         search.far_square = far_arena_.get(square), search.far_size = far_arena_.get(size);
+        if (!is_host_) search.pending = far_arena_.get(pending);
         search.has_target = has_target;
         run(context_, &Backend::surface_search, "surface_search", search);
-        const int64_t* far_count = read(search.far_count, 2 * kSlabs, far_count_copy);
+        const int64_t* far_count = read(search.far_count, 2 * slabs_, far_count_copy);
         std::vector<uint32_t> count_copy;
         const int64_t block_counts = int64_t(search.class_count) * search.size_count;
-        const uint32_t* counts = read(search.counts, 2 * kSlabs * block_counts, count_copy);
+        const uint32_t* counts = read(search.counts, 2 * slabs_ * block_counts, count_copy);
         for (int side = 0; side < 2; ++side) {
-            std::vector<std::vector<double>> squares(kSlabs);
-            std::vector<std::vector<uint8_t>> far_sizes(kSlabs);
+            std::vector<std::vector<double>> squares(slabs_);
+            std::vector<std::vector<uint8_t>> far_sizes(slabs_);
             SurfaceCounts found{&near_.square, std::vector<int64_t>(block_counts), {}, has_target};
-            for (int slab = 0; slab < kSlabs; ++slab) {
-                const int block = side * kSlabs + slab;
+            for (int slab = 0; slab < slabs_; ++slab) {
+                const int block = side * slabs_ + slab;
                 const uint32_t* from = counts + block * block_counts;
                 for (size_t i = 0; i < found.counts.size(); ++i) found.counts[i] += from[i];
                 const int64_t n = far_count[block], begin = far_first[block];
@@ -365,6 +370,8 @@ private:
     const SurfaceParams& params_;
     const Context& context_;
     const Backend& backend_;
+    const bool is_host_;
+    const int slabs_;  // a device cuts the work itself, and one slab is the least to download
     const Axes axes_;
     NearTable near_;
     std::vector<double> sizes_;  // the different sizes of elements, rising

@@ -8,6 +8,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace covfast {
 
 enum class LabelType { kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF32, kF64 };
@@ -29,11 +31,16 @@ struct PlaneGrid {
     int64_t pitch;    // words from one row to the next
     int64_t plane;    // words from one x to the next
 
-    int64_t at(int64_t x, int64_t word, int64_t y) const { return x * plane + (word + 1) * pitch + y + kPad; }
-    int64_t total() const { return size[0] * plane + pitch; }
+    COVFAST_HD int64_t at(int64_t x, int64_t word, int64_t y) const {
+        return x * plane + (word + 1) * pitch + y + kPad;
+    }
+    COVFAST_HD int64_t total() const { return size[0] * plane + pitch; }
     // What the writer of plane x sets to zero first: [x * plane, x * plane + cleared(x)).
-    int64_t cleared(int64_t x) const { return x + 1 == size[0] ? plane + pitch : plane; }
+    COVFAST_HD int64_t cleared(int64_t x) const { return x + 1 == size[0] ? plane + pitch : plane; }
 };
+
+// Planes that make a block of work: less than some 128 KiB is not worth waking a thread for.
+inline int64_t planes_per_block(const PlaneGrid& grid) { return grid.plane < 16384 ? 16384 / grid.plane : 1; }
 
 inline PlaneGrid plane_grid(int64_t nx, int64_t ny, int64_t nz) {
     const int64_t words = (nz + 63) / 64, pitch = (ny + 7) / 8 * 8 + 2 * kPad;
@@ -92,6 +99,7 @@ struct SurfaceClass {  // offsets of one distance
 struct SurfaceSearchParams {
     SurfaceBorderParams planes;
     const SurfaceClass* classes;  // nearest first; class 0 is distance 0
+    const double* class_square;   // squared distance of each class
     const SurfaceOffset* offsets;
     int class_count;
     bool has_target;          // false: the other surface is empty, and every element counts as class 0
@@ -106,8 +114,11 @@ struct SurfaceSearchParams {
     int64_t* far_count;        // (2, slabs)
     double* far_square;        // squared distance, mm^2
     uint8_t* far_size;
+    int64_t* pending;  // (2 * slabs + elements): workspace of backends that search in two steps; null on the CPU
 };
 
-inline int64_t slab_begin(const SurfaceSearchParams& p, int64_t slab) { return p.planes.grid.size[0] * slab / p.slabs; }
+COVFAST_HD inline int64_t slab_begin(const SurfaceSearchParams& p, int64_t slab) {
+    return p.planes.grid.size[0] * slab / p.slabs;
+}
 
 }  // namespace covfast

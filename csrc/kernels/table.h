@@ -41,6 +41,9 @@ struct Backend {
     void (*release)(void* memory);
     void (*upload)(void* to, const void* from, size_t bytes, void* stream);
     void (*download)(void* to, const void* from, size_t bytes, void* stream);  // returns when done
+    // Null where the backend works in host memory. Else: checks that `memory`, which others allocated, is of its
+    // device, and waits for what they queued on `stream` (null: nothing).
+    void (*adopt)(const void* memory, void* stream) = nullptr;
 
     // One pointer per op; null where this backend has no twin of it.
     void (*lungs_paint)(const LungsPassParams&, const Exec&);

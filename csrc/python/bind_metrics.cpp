@@ -1,7 +1,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <array>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -9,8 +9,10 @@
 
 #include "core/error.h"
 #include "kernels/backend.h"
+#include "kernels/device_array.h"
 #include "kernels/surface.h"
 #include "python/bind.h"
+#include "python/cuda_arrays.h"
 
 namespace covfast::python {
 namespace {
@@ -19,8 +21,7 @@ using LabelValues = std::pair<std::vector<int64_t>, std::vector<int64_t>>;
 using Direction = std::tuple<py::array_t<double>, py::array_t<double>, py::array_t<int64_t>>;
 using Measure = std::tuple<int64_t, int64_t, int64_t, int64_t, Direction, Direction>;
 
-LabelType label_type(const py::array& map, const char* name) {
-    const py::dtype type = map.dtype();
+LabelType label_type(const py::dtype& type, const char* name) {
     const char kind = type.kind();
     const auto size = type.itemsize();
     const bool is_native = type.byteorder() == '=' || type.byteorder() == '|';
@@ -33,16 +34,102 @@ LabelType label_type(const py::array& map, const char* name) {
          ", expected bool, an integer type, float32 or float64 in native byte order");
 }
 
-void see_map(const py::array& map, int side, const char* name, SurfaceParams& params) {
-    params.maps[side] = map.data();
-    params.types[side] = label_type(map, name);
+// A label map in host or CUDA memory.
+struct MapView {
+    py::object owner;
+    const char* data;
+    LabelType type;
+    int64_t item_bytes;
+    std::vector<int64_t> shape, strides;  // strides in bytes
+    bool is_cuda;
+    void* stream;
+
+    int64_t rank() const { return static_cast<int64_t>(shape.size()); }
+    int64_t bytes() const {
+        int64_t product = item_bytes;
+        for (const int64_t size : shape) product *= size;
+        return product;
+    }
+};
+
+MapView map_view(const py::object& map, const char* name) {
+    if (py::isinstance<py::array>(map)) {
+        const auto array = py::reinterpret_borrow<py::array>(map);
+        return {map,
+                static_cast<const char*>(array.data()),
+                label_type(array.dtype(), name),
+                array.itemsize(),
+                {array.shape(), array.shape() + array.ndim()},
+                {array.strides(), array.strides() + array.ndim()},
+                false,
+                nullptr};
+    }
+    COVFAST_REQUIRE(is_cuda_array(map), DTYPE, name, ": got ", py::str(py::type::of(map)).cast<std::string>(),
+                    ", expected a NumPy array, or one in CUDA memory with __cuda_array_interface__");
+    const CudaArray array = cuda_array(map, name);
+    return {map,
+            static_cast<const char*>(array.data),
+            label_type(array.type, name),
+            array.type.itemsize(),
+            array.shape,
+            array.strides,
+            true,
+            array.stream};
+}
+
+void see_map(const MapView& map, int side, const char* name, SurfaceParams& params) {
+    params.maps[side] = map.data;
+    params.types[side] = map.type;
     for (int axis = 0; axis < params.rank; ++axis) {
-        const int64_t bytes = map.strides(axis), item = map.itemsize();
-        COVFAST_REQUIRE(bytes % item == 0 && reinterpret_cast<uintptr_t>(map.data()) % item == 0, SHAPE, name,
+        const int64_t bytes = map.strides[axis];
+        const bool is_whole =
+            bytes % map.item_bytes == 0 && reinterpret_cast<uintptr_t>(map.data) % map.item_bytes == 0;
+        COVFAST_REQUIRE(is_whole, SHAPE, name,
                         ": got a layout that is no whole elements apart, expected one that is; copy it first");
-        params.stride[side][axis] = bytes / item;
+        params.stride[side][axis] = bytes / map.item_bytes;
     }
 }
+
+// A map of the host as it lies there, or a contiguous copy if that has gaps: from its first byte to its last.
+struct HostBytes {
+    const char* first;
+    int64_t count;
+};
+
+HostBytes without_gaps(MapView& map) {
+    HostBytes bytes{map.data, map.bytes() == 0 ? 0 : map.item_bytes};
+    for (size_t axis = 0; axis < map.shape.size() && bytes.count > 0; ++axis) {
+        const int64_t span = (map.shape[axis] - 1) * map.strides[axis];
+        bytes.count += std::abs(span);
+        if (span < 0) bytes.first += span;
+    }
+    if (bytes.count <= map.bytes()) return bytes;
+    map = map_view(py::array::ensure(map.owner, py::array::c_style), "map");
+    return {map.data, map.bytes()};
+}
+
+// The maps in the memory of a backend that has its own: those of the host are copied, those that lie there stay.
+class DeviceMaps {
+public:
+    DeviceMaps(MapView (&maps)[2], const Context& context) {
+        for (int side = 0; side < 2; ++side) {
+            MapView& map = maps[side];
+            if (map.is_cuda) {
+                py::gil_scoped_release nogil;
+                if (map.bytes() > 0) context.backend->adopt(map.data, map.stream);
+                continue;
+            }
+            const HostBytes host = without_gaps(map);
+            py::gil_scoped_release nogil;
+            DeviceArray<char>& copy = copies_[side].emplace(*context.backend, host.count);
+            copy.upload(host.first, host.count, context.stream);
+            map.data = copy.data() + (map.data - host.first);
+        }
+    }
+
+private:
+    std::optional<DeviceArray<char>> copies_[2];
+};
 
 SurfaceKind kind_of(const std::string& kind) {
     if (kind == "surfels") return SurfaceKind::kSurfels;
@@ -63,29 +150,49 @@ Direction direction(SurfaceGroups&& groups) {
     return {owned(std::move(groups.distance_mm)), owned(std::move(groups.element)), owned(std::move(groups.count))};
 }
 
-std::vector<Measure> surface_measure(const py::array& truth, const py::array& prediction,
-                                     const std::vector<LabelValues>& labels, const std::vector<double>& spacing_mm,
-                                     const std::string& kind, const std::string& device, int threads) {
+SurfaceParams params_of(const MapView (&maps)[2], const std::vector<double>& spacing_mm) {
     SurfaceParams params{};
-    params.rank = static_cast<int>(truth.ndim());
+    const MapView &truth = maps[0], &prediction = maps[1];
+    params.rank = static_cast<int>(truth.rank());
     COVFAST_REQUIRE(params.rank == 2 || params.rank == 3, SHAPE, "truth: got ", params.rank,
                     " axes, expected 2 or 3: (H, W) or (D, H, W)");
-    COVFAST_REQUIRE(prediction.ndim() == truth.ndim(), SHAPE, "prediction: got ", prediction.ndim(),
-                    " axes, expected as many as truth has, ", truth.ndim());
+    COVFAST_REQUIRE(prediction.rank() == truth.rank(), SHAPE, "prediction: got ", prediction.rank(),
+                    " axes, expected as many as truth has, ", truth.rank());
     COVFAST_REQUIRE(static_cast<int>(spacing_mm.size()) == params.rank, SHAPE, "spacing_mm: got ", spacing_mm.size(),
                     " numbers, expected one for each of ", params.rank, " axes");
     for (int axis = 0; axis < params.rank; ++axis) {
-        params.size[axis] = truth.shape(axis);
+        params.size[axis] = truth.shape[axis];
         params.spacing_mm[axis] = spacing_mm[axis];
-        COVFAST_REQUIRE(prediction.shape(axis) == truth.shape(axis), SHAPE, "prediction: got a size of ",
-                        prediction.shape(axis), " along axis ", axis, ", expected that of truth, ", truth.shape(axis));
+        COVFAST_REQUIRE(prediction.shape[axis] == truth.shape[axis], SHAPE, "prediction: got a size of ",
+                        prediction.shape[axis], " along axis ", axis, ", expected that of truth, ", truth.shape[axis]);
     }
-    see_map(truth, 0, "truth", params);
-    see_map(prediction, 1, "prediction", params);
+    return params;
+}
+
+const Backend& backend_for(const MapView (&maps)[2], const std::string& device) {
+    const bool is_cuda = maps[0].is_cuda;
+    COVFAST_REQUIRE(is_cuda == maps[1].is_cuda, DEVICE, "prediction: got an array in ", is_cuda ? "host" : "CUDA",
+                    " memory, expected one in ", is_cuda ? "CUDA" : "host", " memory like truth; move one of them");
+    const Backend& backend = choose_backend(device, {"surface_search"});
+    COVFAST_REQUIRE(!is_cuda || backend.adopt != nullptr, DEVICE, "truth: got an array in CUDA memory, expected one in",
+                    " host memory, which the backend '", backend.name, "' works in; copy it there first",
+                    device == "cpu" ? ", or leave device at \"auto\"" : "");
+    return backend;
+}
+
+std::vector<Measure> surface_measure(const py::object& truth, const py::object& prediction,
+                                     const std::vector<LabelValues>& labels, const std::vector<double>& spacing_mm,
+                                     const std::string& kind, const std::string& device, int threads) {
+    MapView maps[2] = {map_view(truth, "truth"), map_view(prediction, "prediction")};
+    SurfaceParams params = params_of(maps, spacing_mm);
     params.kind = kind_of(kind);
     for (const LabelValues& label : labels)
         params.values[0].push_back(label.first), params.values[1].push_back(label.second);
-    const Context context{&choose_backend(device, {"surface_search"}), threads};
+    const Context context{&backend_for(maps, device), threads};
+    std::optional<DeviceMaps> on_device;
+    if (context.backend->adopt != nullptr) on_device.emplace(maps, context);
+    see_map(maps[0], 0, "truth", params);
+    see_map(maps[1], 1, "prediction", params);
     std::vector<LabelMeasure> measures;
     {
         py::gil_scoped_release nogil;
