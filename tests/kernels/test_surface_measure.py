@@ -25,6 +25,7 @@ Labels = list[tuple[list[int], list[int]]]
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 ONE: Labels = [([1], [1])]
 FOUR: Labels = [([1], [1]), ([2], [2]), ([3], [3]), ([1, 2], [2, 4])]
+SCATTERED: Labels = [([1], [1]), ([2], [2]), ([3], [3]), ([1, 3], [1, 2])]
 SPACING = (2.5, 0.8, 0.7)
 # Distances and sizes are the same numbers but for the order in which a few products are rounded.
 CLOSE = 1e-12
@@ -211,6 +212,32 @@ def test_surface_measure_any_number_of_threads_gives_the_same_bits(kind: str, ba
             assert bits(measure(*maps(), FOUR, kind=kind, threads=threads)) == want, threads
 
 
+@cache
+def scattered() -> tuple[Array, Array]:
+    """Larger maps with all that a search meets: near and far surfaces, islands, one side of a label missing."""
+    rng = np.random.default_rng(2)
+    truth = np.zeros((48, 75, 150), np.uint8)
+    truth[4:30, 10:50, 20:130][masks.blobs((26, 40, 110), rng, 0.5, 4.0)] = 1
+    prediction = np.roll(truth, 1, 1)
+    prediction[:, :, :70] = 0
+    prediction[rng.random(truth.shape) < 2e-4] = 1
+    truth[40:, 60:, 140:] = 2
+    prediction[0, 0, 0] = 2
+    truth[47, 74, 149] = 3
+    return truth, prediction
+
+
+@cache
+def of_first_backend(kind: str) -> list[Any]:
+    """What the backend that the first test forces finds."""
+    return bits(measure(*scattered(), SCATTERED, kind=kind))
+
+
+@pytest.mark.parametrize("kind", ["surfels", "voxels"])
+def test_surface_measure_all_backends_find_the_same_groups(kind: str, backend: str) -> None:
+    assert bits(measure(*scattered(), SCATTERED, kind=kind)) == of_first_backend(kind)
+
+
 def test_surface_measure_inputs_are_not_written_to(backend: str) -> None:
     truth, prediction = (array.copy() for array in maps())
     measure(truth, prediction, FOUR, threads=2)
@@ -230,6 +257,8 @@ def of_worker(threads: int) -> list[Any]:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_surface_measure_works_in_forked_workers(backend: str) -> None:
+    if backend == "cuda":
+        pytest.skip("CUDA cannot be used in a child of a process that used it; it says so there")
     want = of_worker(2)  # the parent's pool has threads now; the children inherit none of them
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
@@ -238,6 +267,8 @@ def test_surface_measure_works_in_forked_workers(backend: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_surface_measure_works_in_a_data_loader(backend: str) -> None:
+    if backend == "cuda":
+        pytest.skip("CUDA cannot be used in a child of a process that used it; it says so there")
     data = pytest.importorskip("torch.utils.data", reason="torch is not installed: covfast[train]")
 
     class Cases(data.Dataset):  # type: ignore[misc,name-defined]
