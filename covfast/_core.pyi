@@ -166,8 +166,8 @@ def softmax(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def surface_measure(
-    truth: numpy.ndarray,
-    prediction: numpy.ndarray,
+    truth: typing.Any,
+    prediction: typing.Any,
     labels: collections.abc.Sequence[
         tuple[
             collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],

@@ -6,16 +6,15 @@ a plain object stands in for a device array. The backend `cuda` takes CuPy's and
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BACKENDS
 from kernels.test_surface_measure import FOUR, LAYOUTS, ONE, SPACING, Array, bits, maps, measure
 
 from covfast import CovfastError, DeviceError, DTypeError, ShapeError, _core
 
+BACKENDS = {entry["name"]: entry["missing"] for entry in _core.backends()}
 DEVICES = [name for name in BACKENDS if name in ("cuda", "cuda_on_cpu")]
 HOSTS = [name for name in BACKENDS if name not in DEVICES]
 
@@ -172,7 +171,7 @@ def test_surface_measure_interface_of_another_type_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [None, [[1, 2], [3, 4]], "map"])
 def test_surface_measure_no_array_is_refused(value: Any) -> None:
-    with pytest.raises(DTypeError, match="truth: got .*, expected a NumPy array"):
+    with pytest.raises(DTypeError, match=r"truth: got .*, expected a NumPy array"):
         measure(value, maps()[1])
 
 
