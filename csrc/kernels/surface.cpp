@@ -3,20 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
 #include <numeric>
 
 #include "core/arena.h"
 #include "core/error.h"
 #include "kernels/backend.h"
 #include "kernels/surface_area.h"
+#include "kernels/surface_classes.h"
 #include "kernels/surface_groups.h"
 
 namespace covfast {
 namespace {
 
-constexpr int kSlabs = 32;          // blocks of the search for each direction; more than most machines' cores
-constexpr int kNearOffsets = 1500;  // of the near search: enough for some 4 mm at 0.7 mm voxels
+constexpr int kSlabs = 32;  // blocks of the search for each direction; more than most machines' cores
 
 // The maps' axes in the order in which they lie in memory: x slowest, z fastest. In 2-D x is an axis of one.
 struct Axes {
@@ -47,47 +46,6 @@ struct Extent {
     int64_t truth = 0, prediction = 0, both = 0;
     int64_t low[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, high[3] = {-1, -1, -1};
 };
-
-// Distances of the near search, nearest first, each with its offsets.
-struct NearTable {
-    std::vector<double> square;
-    std::vector<SurfaceClass> classes;
-    std::vector<SurfaceOffset> offsets;
-};
-
-double square_in_order(const Axes& axes, const std::array<int64_t, 3>& steps) {
-    double sum = 0;
-    for (int source = 0; source < 3; ++source)
-        for (int i = 0; i < 3; ++i)
-            if (axes.source[i] == source) {
-                const double mm = double(steps[i]) * axes.spacing[i];
-                sum += mm * mm;
-            }
-    return sum;
-}
-
-NearTable near_table(const Axes& axes) {
-    // Beyond this radius an offset could lie outside of what the search can reach.
-    const double reach = std::min({(kPad + 1) * axes.spacing[1], 64 * axes.spacing[2],
-                                   axes.source[0] < 0 ? INFINITY : (kPad + 1) * axes.spacing[0]});
-    const int64_t most_x = axes.source[0] < 0 ? 0 : kPad;
-    std::map<double, std::vector<SurfaceOffset>> shells;
-    for (int64_t dx = -most_x; dx <= most_x; ++dx)
-        for (int64_t dy = -kPad; dy <= kPad; ++dy)
-            for (int64_t dz = 0; dz < 64; ++dz) {
-                const double square = square_in_order(axes, {dx, dy, dz});
-                if (square >= reach * reach * (1 - 1e-9)) break;
-                shells[square].push_back({int16_t(dx), int16_t(dy), int16_t(dz)});
-            }
-    NearTable table;
-    for (const auto& [square, offsets] : shells) {
-        if (table.classes.size() == kMaxClasses || table.offsets.size() + offsets.size() > kNearOffsets) break;
-        table.square.push_back(square);
-        table.classes.push_back({int32_t(table.offsets.size()), int32_t(offsets.size())});
-        table.offsets.insert(table.offsets.end(), offsets.begin(), offsets.end());
-    }
-    return table;
-}
 
 // Sizes of elements by the code that the passes make, whose axes are x, y, z.
 std::array<double, 256> element_sizes(const SurfaceParams& params, const Axes& axes) {
@@ -144,7 +102,8 @@ public:
                                 {}});
         }
         if (params_.kind == SurfaceKind::kNone) return measures;
-        near_ = near_table(axes_);
+        classes_ = near_classes({axes_.source, axes_.spacing});
+        if (!is_host_) append_far_classes({axes_.source, axes_.spacing}, classes_);
         rank_sizes(element_sizes(params_, axes_));
         for (size_t label : by_size(extents))
             if (extents[label].truth + extents[label].prediction > 0) measure(extents[label], label, measures[label]);
@@ -284,16 +243,17 @@ private:
         const std::vector<uint64_t> zeros(grid.plane + grid.pitch, 0);
         const auto empty = arena_.plan<uint64_t>(zeros.size());
         const auto counts_of_x = arena_.plan<int64_t>(2 * grid.size[0]);
-        const auto classes = arena_.plan<SurfaceClass>(near_.classes.size());
-        const auto offsets = arena_.plan<SurfaceOffset>(near_.offsets.size());
-        const auto class_square = arena_.plan<double>(near_.square.size());
+        const auto classes = arena_.plan<SurfaceClass>(classes_.classes.size());
+        const auto offsets = arena_.plan<SurfaceOffset>(classes_.offsets.size());
+        const auto class_square = arena_.plan<double>(classes_.square.size());
         std::vector<double> squares[3];
         Slot<double> square_slot[3];
         for (int i = 0; i < 3; ++i) {
             for (int64_t n = 0; n <= grid.size[i] + 64; ++n) squares[i].push_back(square_of(i, n));
             square_slot[i] = arena_.plan<double>(squares[i].size());
         }
-        search.class_count = static_cast<int>(near_.classes.size()), search.slabs = slabs_;
+        search.class_count = static_cast<int>(classes_.square.size()), search.slabs = slabs_;
+        search.near_count = static_cast<int>(classes_.classes.size());
         search.size_count = static_cast<int>(sizes_.size());
         const auto size_of_code = arena_.plan<uint8_t>(256);
         const auto counts = arena_.plan<uint32_t>(2 * size_t(slabs_) * search.class_count * search.size_count);
@@ -308,8 +268,9 @@ private:
         }
         border.empty_plane = place(arena_, empty, zeros);
         border.element_count = arena_.get(counts_of_x);
-        search.classes = place(arena_, classes, near_.classes), search.offsets = place(arena_, offsets, near_.offsets);
-        search.class_square = place(arena_, class_square, near_.square);
+        search.classes = place(arena_, classes, classes_.classes),
+        search.offsets = place(arena_, offsets, classes_.offsets);
+        search.class_square = place(arena_, class_square, classes_.square);
         for (int i = 0; i < 3; ++i) {
             search.square[i] = place(arena_, square_slot[i], squares[i]);
             search.spacing[i] = axes_.spacing[i];
@@ -354,7 +315,7 @@ private:
         for (int side = 0; side < 2; ++side) {
             std::vector<std::vector<double>> squares(slabs_);
             std::vector<std::vector<uint8_t>> far_sizes(slabs_);
-            SurfaceCounts found{&near_.square, std::vector<int64_t>(block_counts), {}, has_target};
+            SurfaceCounts found{&classes_.square, std::vector<int64_t>(block_counts), {}, has_target};
             for (int slab = 0; slab < slabs_; ++slab) {
                 const int block = side * slabs_ + slab;
                 const uint32_t* from = counts + block * block_counts;
@@ -373,7 +334,7 @@ private:
     const bool is_host_;
     const int slabs_;  // a device cuts the work itself, and one slab is the least to download
     const Axes axes_;
-    NearTable near_;
+    DistanceClasses classes_;
     std::vector<double> sizes_;  // the different sizes of elements, rising
     std::vector<uint8_t> size_of_code_;
     Arena arena_, far_arena_;

@@ -102,6 +102,7 @@ struct SurfaceSearchParams {
     const double* class_square;   // squared distance of each class
     const SurfaceOffset* offsets;
     int class_count;
+    int near_count;           // the first so many have offsets: all on the CPU
     bool has_target;          // false: the other surface is empty, and every element counts as class 0
     const double* square[3];  // (size + 1): (n * spacing)^2 along x, y, z
     double spacing[3];

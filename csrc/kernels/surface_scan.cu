@@ -6,7 +6,6 @@
 //        (x, label) by atomics, from words that hold the label only.
 // Pack   reads one label's box, and writes words of neighbouring y side by side.
 // Types of more than a byte, and steps other than one along z, are compared voxel by voxel, some four times slower.
-// row_labels, which spares a CPU rows, is neither written nor read here: a thread has no row.
 #include "cuda/atomics.h"
 #include "cuda/launch.h"
 #include "kernels/surface_body.h"

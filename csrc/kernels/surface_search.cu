@@ -96,7 +96,7 @@ __device__ void near_word(const SurfaceSearchParams& p, int side, int64_t index,
     uint64_t pending = p.has_target ? elements & ~*other : 0;
     BitPlanes classes;
     int tried = 0;
-    for (int c = 1; c < p.class_count && pending != 0; ++c) {
+    for (int c = 1; c < p.near_count && pending != 0; ++c) {
         const SurfaceClass distance = p.classes[c];
         tried += distance.count;
         if (tried > kNearOffsets) break;
