@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "core/arena.h"
@@ -124,16 +125,25 @@ private:
         return order;
     }
 
+    // Where a table will lie once send_tables has copied it. Tables are planned before all else in the arena, so that
+    // one transfer takes them all.
     template <class T>
-    T* place(const Arena& arena, Slot<T> slot, const std::vector<T>& from) const {
-        backend_.upload(arena.get(slot), from.data(), from.size() * sizeof(T), context_.stream);
-        return arena.get(slot);
+    T* place(Slot<T> slot, const std::vector<T>& table) {
+        const size_t bytes = table.size() * sizeof(T);
+        tables_.resize(std::max(tables_.size(), slot.offset + bytes));
+        if (bytes > 0) std::memcpy(tables_.data() + slot.offset, table.data(), bytes);
+        return arena_.get(slot);
+    }
+
+    void send_tables() {
+        backend_.upload(arena_.get(Slot<std::byte>{}), tables_.data(), tables_.size(), context_.stream);
+        tables_.clear();
     }
 
     // What a pass wrote, where the host can read it; `copy` keeps it if that is elsewhere.
     template <class T>
     const T* read(const T* from, int64_t count, std::vector<T>& copy) const {
-        if (is_host_) return from;
+        if (is_host_ || count == 0) return from;
         copy.resize(count);
         backend_.download(copy.data(), from, count * sizeof(T), context_.stream);
         return copy.data();
@@ -149,16 +159,17 @@ private:
             }
         first.push_back(static_cast<int64_t>(values.size()));
         const auto value_slot = arena_.plan<int64_t>(values.size()), first_slot = arena_.plan<int64_t>(first.size());
-        const auto tally_slot = arena_.plan<SurfaceTally>(axes_.size[0] * labels);
         const auto fraction_slot = arena_.plan<int32_t>(2);
+        const auto tally_slot = arena_.plan<SurfaceTally>(axes_.size[0] * labels);
         arena_.commit();
         SurfaceScanParams scan{};
         for (int side = 0; side < 2; ++side) scan.maps[side] = axes_.maps[side];
         for (int i = 0; i < 3; ++i) scan.size[i] = axes_.size[i];
         scan.labels = labels;
-        scan.values = place(arena_, value_slot, values), scan.first = place(arena_, first_slot, first);
+        scan.values = place(value_slot, values), scan.first = place(first_slot, first);
         scan.tallies = arena_.get(tally_slot);
-        scan.is_fraction = place(arena_, fraction_slot, {0, 0});
+        scan.is_fraction = place(fraction_slot, {0, 0});
+        send_tables();
         run(context_, &Backend::surface_scan, "surface_scan", scan);
         std::vector<int32_t> fraction_copy;
         const int32_t* is_fraction = read(scan.is_fraction, 2, fraction_copy);
@@ -227,22 +238,10 @@ private:
         const PlaneGrid& grid = border.grid;
         const size_t stack = grid.total();
         arena_.rewind();
-        Slot<uint64_t> voxels[2], elements[2], levels[2][kLevels];
         Slot<int64_t> values[2];
-        const PlaneGrid* fine = &grid;
-        for (int level = 0; level < kLevels; ++level) {
-            border.level_grid[level] = plane_grid((fine->size[0] + 3) / 4, (fine->size[1] + 3) / 4, grid.size[2]);
-            fine = &border.level_grid[level];
-        }
-        for (int side = 0; side < 2; ++side) {
-            values[side] = arena_.plan<int64_t>(params_.values[side][label].size());
-            voxels[side] = arena_.plan<uint64_t>(stack), elements[side] = arena_.plan<uint64_t>(stack);
-            for (int level = 0; level < kLevels; ++level)
-                levels[side][level] = arena_.plan<uint64_t>(border.level_grid[level].total());
-        }
+        for (int side = 0; side < 2; ++side) values[side] = arena_.plan<int64_t>(params_.values[side][label].size());
         const std::vector<uint64_t> zeros(grid.plane + grid.pitch, 0);
         const auto empty = arena_.plan<uint64_t>(zeros.size());
-        const auto counts_of_x = arena_.plan<int64_t>(2 * grid.size[0]);
         const auto classes = arena_.plan<SurfaceClass>(classes_.classes.size());
         const auto offsets = arena_.plan<SurfaceOffset>(classes_.offsets.size());
         const auto class_square = arena_.plan<double>(classes_.square.size());
@@ -252,33 +251,45 @@ private:
             for (int64_t n = 0; n <= grid.size[i] + 64; ++n) squares[i].push_back(square_of(i, n));
             square_slot[i] = arena_.plan<double>(squares[i].size());
         }
+        const auto size_of_code = arena_.plan<uint8_t>(256);
+        Slot<uint64_t> voxels[2], elements[2], levels[2][kLevels];
+        const PlaneGrid* fine = &grid;
+        for (int level = 0; level < kLevels; ++level) {
+            border.level_grid[level] = plane_grid((fine->size[0] + 3) / 4, (fine->size[1] + 3) / 4, grid.size[2]);
+            fine = &border.level_grid[level];
+        }
+        for (int side = 0; side < 2; ++side) {
+            voxels[side] = arena_.plan<uint64_t>(stack), elements[side] = arena_.plan<uint64_t>(stack);
+            for (int level = 0; level < kLevels; ++level)
+                levels[side][level] = arena_.plan<uint64_t>(border.level_grid[level].total());
+        }
+        const auto counts_of_x = arena_.plan<int64_t>(2 * grid.size[0]);
         search.class_count = static_cast<int>(classes_.square.size()), search.slabs = slabs_;
         search.near_count = static_cast<int>(classes_.classes.size());
         search.size_count = static_cast<int>(sizes_.size());
-        const auto size_of_code = arena_.plan<uint8_t>(256);
         const auto counts = arena_.plan<uint32_t>(2 * size_t(slabs_) * search.class_count * search.size_count);
         const auto far_first = arena_.plan<int64_t>(2 * slabs_), far_count = arena_.plan<int64_t>(2 * slabs_);
         arena_.commit();
         for (int side = 0; side < 2; ++side) {
-            pack.values[side] = place(arena_, values[side], params_.values[side][label]);
+            pack.values[side] = place(values[side], params_.values[side][label]);
             pack.value_count[side] = static_cast<int64_t>(params_.values[side][label].size());
             pack.voxels[side] = arena_.get(voxels[side]), border.voxels[side] = pack.voxels[side];
             border.border[side] = arena_.get(elements[side]);
             for (int level = 0; level < kLevels; ++level) border.level[side][level] = arena_.get(levels[side][level]);
         }
-        border.empty_plane = place(arena_, empty, zeros);
+        border.empty_plane = place(empty, zeros);
         border.element_count = arena_.get(counts_of_x);
-        search.classes = place(arena_, classes, classes_.classes),
-        search.offsets = place(arena_, offsets, classes_.offsets);
-        search.class_square = place(arena_, class_square, classes_.square);
+        search.classes = place(classes, classes_.classes), search.offsets = place(offsets, classes_.offsets);
+        search.class_square = place(class_square, classes_.square);
         for (int i = 0; i < 3; ++i) {
-            search.square[i] = place(arena_, square_slot[i], squares[i]);
+            search.square[i] = place(square_slot[i], squares[i]);
             search.spacing[i] = axes_.spacing[i];
             if (axes_.source[i] == params_.rank - 1) search.last_axis = i;
         }
-        search.counts = arena_.get(counts), search.size_of_code = place(arena_, size_of_code, size_of_code_);
+        search.counts = arena_.get(counts), search.size_of_code = place(size_of_code, size_of_code_);
         far_first_ = arena_.get(far_first), search.far_first = far_first_;
         search.far_count = arena_.get(far_count);
+        send_tables();
     }
 
     double square_of(int axis, int64_t steps) const {
@@ -338,6 +349,7 @@ private:
     std::vector<double> sizes_;  // the different sizes of elements, rising
     std::vector<uint8_t> size_of_code_;
     Arena arena_, far_arena_;
+    std::vector<std::byte> tables_;
     int64_t* far_first_ = nullptr;
 };
 
