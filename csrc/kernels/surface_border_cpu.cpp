@@ -104,10 +104,11 @@ void level_planes(const void* params, int64_t begin, int64_t end) {
 }  // namespace
 
 void surface_border(const SurfaceBorderParams& params, const Exec& exec) {
-    exec.parallel_for(border_planes, &params, 2 * params.grid.size[0], 1, exec.threads);
+    exec.parallel_for(border_planes, &params, 2 * params.grid.size[0], planes_per_block(params.grid), exec.threads);
     for (int level = 0; level < kLevels; ++level) {
         const LevelParams step{&params, level};
-        exec.parallel_for(level_planes, &step, 2 * params.level_grid[level].size[0], 1, exec.threads);
+        const PlaneGrid& grid = params.level_grid[level];
+        exec.parallel_for(level_planes, &step, 2 * grid.size[0], planes_per_block(grid), exec.threads);
     }
 }
 

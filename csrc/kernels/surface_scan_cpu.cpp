@@ -281,7 +281,7 @@ void surface_scan(const SurfaceScanParams& params, const Exec& exec) {
 }
 
 void surface_pack(const SurfacePackParams& params, const Exec& exec) {
-    exec.parallel_for(pack_planes, &params, 2 * params.grid.size[0], 1, exec.threads);
+    exec.parallel_for(pack_planes, &params, 2 * params.grid.size[0], planes_per_block(params.grid), exec.threads);
 }
 
 }  // namespace covfast::COVFAST_ISA
