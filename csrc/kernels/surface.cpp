@@ -8,6 +8,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/threads.h"
 #include "kernels/backend.h"
 #include "kernels/surface_area.h"
 #include "kernels/surface_classes.h"
@@ -16,6 +17,7 @@
 namespace covfast {
 namespace {
 
+constexpr int64_t kElementsWorthAThread = 200000;  // of both sides: fewer are grouped sooner than a thread wakes
 constexpr int kSlabs = 32;  // blocks of the search for each direction; more than most machines' cores
 
 // The maps' axes in the order in which they lie in memory: x slowest, z fastest. In 2-D x is an axis of one.
@@ -323,20 +325,23 @@ private:
         std::vector<uint32_t> count_copy;
         const int64_t block_counts = int64_t(search.class_count) * search.size_count;
         const uint32_t* counts = read(search.counts, 2 * slabs_ * block_counts, count_copy);
+        std::vector<std::vector<double>> squares(2 * slabs_);
+        std::vector<std::vector<uint8_t>> far_sizes(2 * slabs_);
+        std::vector<SurfaceCounts> found;
         for (int side = 0; side < 2; ++side) {
-            std::vector<std::vector<double>> squares(slabs_);
-            std::vector<std::vector<uint8_t>> far_sizes(slabs_);
-            SurfaceCounts found{&classes_.square, std::vector<int64_t>(block_counts), {}, has_target};
-            for (int slab = 0; slab < slabs_; ++slab) {
-                const int block = side * slabs_ + slab;
+            found.push_back({&classes_.square, std::vector<int64_t>(block_counts), {}, has_target});
+            for (int block = side * slabs_; block < (side + 1) * slabs_; ++block) {
                 const uint32_t* from = counts + block * block_counts;
-                for (size_t i = 0; i < found.counts.size(); ++i) found.counts[i] += from[i];
+                for (int64_t i = 0; i < block_counts; ++i) found[side].counts[i] += from[i];
                 const int64_t n = far_count[block], begin = far_first[block];
-                found.far.push_back({read(search.far_square + begin, n, squares[slab]),
-                                     read(search.far_size + begin, n, far_sizes[slab]), n});
+                found[side].far.push_back({read(search.far_square + begin, n, squares[block]),
+                                           read(search.far_size + begin, n, far_sizes[block]), n});
             }
-            (side == 0 ? out.truth_to_prediction : out.prediction_to_truth) = group_elements(found, sizes_);
         }
+        parallel_for(2, total < kElementsWorthAThread ? 2 : 1, context_.threads, [&](int64_t begin, int64_t end) {
+            for (int64_t side = begin; side < end; ++side)
+                (side == 0 ? out.truth_to_prediction : out.prediction_to_truth) = group_elements(found[side], sizes_);
+        });
     }
 
     const SurfaceParams& params_;
