@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from covfast.errors import ValueRangeError, describe
 from covfast.outputs import replace_file
 
 SCHEMA_VERSION = 1
@@ -105,13 +106,19 @@ class LabelReport:
         return ready
 
 
+class UnknownLabelError(ValueRangeError, KeyError):
+    """A report has no label of this name."""
+
+    __str__ = Exception.__str__  # KeyError's would put the message in quotes
+
+
 @dataclass(frozen=True)
 class Report:
     """What `evaluate` found in one case.
 
     Attributes:
         labels: name -> LabelReport, in the order asked for; `report["infection"]` is short for it.
-        spacing_mm: voxel size in the order of the axes that were measured.
+        spacing_mm: voxel size in the order of the truth's axes.
         case: the case's name.
         convention: name of the published convention that `row` follows, or None.
         row: the convention's own columns -> values, as its script prints them; empty without a convention.
@@ -131,6 +138,9 @@ class Report:
         object.__setattr__(self, "row", dict(self.row))
 
     def __getitem__(self, name: str) -> LabelReport:
+        """The report of a label. Raises: UnknownLabelError, a ValueRangeError and KeyError that lists the names."""
+        if name not in self.labels:
+            raise UnknownLabelError(describe("label", repr(name), " or ".join(map(repr, self.labels)) or "no label"))
         return self.labels[name]
 
     def __iter__(self) -> Iterator[str]:

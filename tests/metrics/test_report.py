@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from covfast.errors import OutputError
+from covfast.errors import OutputError, ValueRangeError
 from covfast.metrics import Report, evaluate
 from covfast.metrics.report import METRICS, json_ready
 
@@ -44,8 +44,10 @@ def test_a_report_is_a_mapping_of_labels(report: Report) -> None:
     assert report["infection"].name == "infection"
     assert report["infection"].false_negatives == 6
     assert "trachea" not in report
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueRangeError) as caught:
         report["trachea"]
+    assert isinstance(caught.value, KeyError)
+    assert str(caught.value) == "label: got 'trachea', expected 'left lung' or 'right lung' or 'infection'"
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.case = "other"  # type: ignore[misc]
 
