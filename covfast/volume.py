@@ -220,4 +220,7 @@ class Segmentation:
     def __post_init__(self) -> None:
         if self.labels.dtype != np.uint8:
             raise DTypeError(describe("labels", self.labels.dtype, "uint8"))
+        is_named = isinstance(self.names, Mapping)
+        if not is_named or not all(isinstance(value, (int, np.integer)) for value in self.names):
+            raise ValueRangeError(describe("names", repr(self.names), 'value -> name, such as {3: "infection"}'))
         _check_grid("labels", self.labels, self.geometry)
