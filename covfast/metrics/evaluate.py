@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from covfast.errors import ValueRangeError, describe
 from covfast.metrics.conventions import CONVENTIONS, Convention, Published
-from covfast.metrics.inputs import LabelValues, Pair, as_labels, as_pair, check_tolerance, measure
-from covfast.metrics.overlap import Confusion, ratio
+from covfast.metrics.inputs import LabelValues, Pair, as_pair, check_tolerance, measure
+from covfast.metrics.labels import as_labels
+from covfast.metrics.overlap import Confusion, check_number, ratio
 from covfast.metrics.report import METRICS, LabelReport, Report
 from covfast.metrics.saliency import Saliency, saliency
 from covfast.metrics.surface import SurfaceDistances, from_measure
@@ -48,16 +48,17 @@ def evaluate(
 
     Args:
         truth, pred: label maps (D, H, W) or (H, W) of one shape: arrays with any strides, whatever speaks DLPack,
-            device arrays, `Segmentation`, a `Segmenter`'s result, SimpleITK or nibabel images.
+            device arrays, `Segmentation`, a `Segmenter`'s result, SimpleITK or nibabel images. An array beside an
+            image has its axes in the image's order.
         spacing_mm: voxel size along each axis, in the order of the axes; not needed where an image brings it.
         labels: name -> value, tuple of values, or {"truth": ..., "prediction": ...} where the maps' values differ; or
             names that the images know. None: the convention's labels, the names of a `Segmentation`, else covfast's
-            own; for two bool masks the one label "mask".
+            own; for two bool masks the one label "mask". The names are the truth's, and the prediction must have all.
         tolerance_mm: of the NSD, one for all or name -> mm. None: 1 mm for each lung and 3 mm for the infection, as in
             the COVID-19-CT-Seg benchmark; other labels have no NSD then.
         convention: "ctseg", "infnet" or "miniseg": `report.row` follows that published script too.
         probability: the prediction's probability map of the one label, or of "infection" among several: uint8 or float
-            0..1; or name -> map.
+            0..1; or name -> map. An array has its axes in the prediction's order.
         case: the case's name.
         both_empty, one_empty: what figures are where both masks, or one of them, are empty. A number: Dice, IoU, F1 and
             NSD; figure -> number for others as well. None, and figures left out: shares are NaN where both are empty,
@@ -147,12 +148,10 @@ def _empties(argument: str, given: Empty) -> dict[str, float]:
     if given is None:
         return {}
     numbers = dict(given) if isinstance(given, Mapping) else dict.fromkeys(SHARES, given)
-    for key, value in numbers.items():
+    for key in numbers:
         if key not in REPLACEABLE:
             raise ValueRangeError(describe(argument, repr(key), f"one of {', '.join(REPLACEABLE)}"))
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise ValueRangeError(describe(f"{argument}[{key!r}]", repr(value), "a number"))
-    return {key: float(value) for key, value in numbers.items()}
+    return {key: check_number(f"{argument}[{key!r}]", value) for key, value in numbers.items()}
 
 
 def _if_empty(counts: Confusion, empties: tuple[dict[str, float], dict[str, float]]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""What the metrics take: masks, label maps, their grids, spacing and labels; checked here, measured natively."""
+"""What the metrics take: masks, label maps, their grids and spacing; checked here, measured natively."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from covfast import _core
 from covfast.adapters import image_grid
-from covfast.errors import DTypeError, GeometryError, ShapeError, ValueRangeError, describe
+from covfast.errors import DTypeError, GeometryError, ShapeError, ValueRangeError, describe, file_name
 from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 MOST_THREADS = 256
@@ -73,7 +74,7 @@ class Pair:
     @property
     def is_bool(self) -> bool:
         """Whether both are masks by their type."""
-        return _dtype(self.truth) == np.bool_ and _dtype(self.prediction) == np.bool_
+        return dtype_of(self.truth) == np.bool_ and dtype_of(self.prediction) == np.bool_
 
     def masks(self, label: LabelValues) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """A label's masks, made anew. Raises: DTypeError: device arrays."""
@@ -85,11 +86,14 @@ class Pair:
         return truth, prediction
 
     def probability_map(self, image: Any) -> npt.NDArray[Any]:
-        """A map of the prediction's, as array or image, with its axes in the order of the truth's."""
+        """A map of the prediction's, as array or image, with its axes in the order of the truth's.
+
+        An array has its axes in the order of the prediction's.
+        """
         found = _as_map("probability", image)
         if not isinstance(found.array, np.ndarray):
             raise DTypeError(describe("probability", type(image).__name__, "an array in host memory"))
-        mine, theirs = self.grids[0], found.geometry or self.grids[1]
+        mine, theirs = self.grids[0] or self.grids[1], found.geometry or self.grids[1]
         # A map of another size is resized by who measures it, so it cannot be moved.
         if mine is None or theirs is None or found.array.shape != theirs.shape[3 - found.array.ndim :]:
             return found.array
@@ -121,7 +125,11 @@ def as_pair(truth: Any, pred: Any, spacing_mm: Sequence[float] | None, *, needs_
     if one.geometry is not None and other.geometry is not None and rank == len(_shape(second)):
         second = _on_grid("pred", second, other.geometry, one.geometry)
     if shape != _shape(second):
-        raise ShapeError(describe("pred", f"shape {_shape(second)}", f"{shape}, the shape of truth"))
+        is_mixed = (one.geometry is None) != (other.geometry is None)
+        hint = "beside an image an array has the image's order of axes: SimpleITK (z, y, x), nibabel (x, y, z)"
+        raise ShapeError(
+            describe("pred", f"shape {_shape(second)}", f"{shape}, the shape of truth", hint if is_mixed else "")
+        )
     if rank not in (2, 3):
         raise ShapeError(describe("truth", f"shape {shape}", "(D, H, W) or (H, W)", "measure cases one by one"))
     if min(shape) < 1:
@@ -139,12 +147,26 @@ def _as_map(name: str, image: Any) -> _Map:
         return _Map(image.labels, image.geometry, image.names)
     if isinstance(image, Volume):
         return _Map(image.hu, image.geometry)
-    found = image_grid(name, image)
+    found = image_grid(name, image, own_axes=True)
     if found is not None:
         return _Map(_native(name, found[0]), found[1])
+    _check_is_array(name, image)
     if hasattr(image, "__cuda_array_interface__"):
         return _Map(image)
     return _Map(_native(name, _as_array(name, image)))
+
+
+def _check_is_array(name: str, image: Any) -> None:
+    """Raises: DTypeError: a path, something else that is no array, a tensor that no other library can read."""
+    kind = type(image).__name__
+    if isinstance(image, (str, os.PathLike)):
+        hint = "read it with covfast.io.read_labels, or use covfast.evaluation.evaluate_folders"
+        raise DTypeError(describe(name, f"{kind} {file_name(image)!r}", "an array or image in memory", hint))
+    # On a GPU torch raises where it is asked for the interface of such a tensor.
+    if getattr(image, "requires_grad", False):
+        raise DTypeError(describe(name, f"{kind} that requires grad", "one without", f"pass {name}.detach()"))
+    if str(getattr(image, "dtype", "")) == "torch.bfloat16":
+        raise DTypeError(describe(name, f"bfloat16 {kind}", "a type that NumPy has", f"pass {name}.float()"))
 
 
 def _as_array(name: str, image: Any) -> npt.NDArray[Any]:
@@ -156,11 +178,14 @@ def _as_array(name: str, image: Any) -> npt.NDArray[Any]:
         except (BufferError, TypeError, RuntimeError):
             pass  # a type that NumPy's DLPack does not know: the library's own conversion may
     try:
-        return np.asarray(image)
+        array = np.asarray(image)
     except (TypeError, RuntimeError) as error:
         raise DTypeError(describe(name, type(image).__name__, "an array on the CPU or CUDA", str(error))) from None
     except ValueError:
         raise ShapeError(describe(name, "rows of different lengths", "an array (D, H, W) or (H, W)")) from None
+    if array.ndim == 0 and array.dtype.kind not in "biuf":
+        raise DTypeError(describe(name, type(image).__name__, "an array or image in memory"))
+    return array
 
 
 def _native(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -180,7 +205,7 @@ def _shape(array: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-def _dtype(array: Any) -> np.dtype[Any]:
+def dtype_of(array: Any) -> np.dtype[Any]:
     return np.dtype(array.dtype if isinstance(array, np.ndarray) else array.__cuda_array_interface__["typestr"])
 
 
@@ -261,7 +286,7 @@ def check_spacing(spacing_mm: Sequence[float], rank: int) -> tuple[float, ...]:
         raise ShapeError(describe("spacing_mm", values.tolist(), expected))
     low, high = SPACING_RANGE_MM
     if not ((values >= low) & (values <= high)).all():
-        raise ValueRangeError(describe("spacing_mm", values.tolist(), "finite numbers > 0, in mm"))
+        raise ValueRangeError(describe("spacing_mm", values.tolist(), f"finite numbers > 0, {low:g} to {high:g} mm"))
     return tuple(float(value) for value in values)
 
 
@@ -277,73 +302,17 @@ def check_tolerance(tolerance_mm: Any, name: str = "tolerance_mm") -> float:
 def check_masks(pair: Pair) -> None:
     """Raises: ValueRangeError: an array that is no mask, because it holds something beside 0 and 1."""
     for name, array in (("truth", pair.truth), ("pred", pair.prediction)):
-        if _dtype(array) == np.bool_:
+        if dtype_of(array) == np.bool_:
             continue
         low, high = float(array.min()), float(array.max())
         got = f"values from {low:g} to {high:g}"
         is_mask = low >= 0 and high <= 1
-        if is_mask and _dtype(array).kind == "f":
+        if is_mask and dtype_of(array).kind == "f":
             is_mask, got = all(bool(((part == 0) | (part == 1)).all()) for part in array), "fractions"
         if not is_mask:
-            raise ValueRangeError(describe(name, got, "a mask: bool, or 0 and 1", f"pass {name} == label"))
-
-
-def as_labels(labels: Any, pair: Pair) -> list[LabelValues]:
-    """Labels as `evaluate` takes them.
-
-    Args:
-        labels: name -> value, tuple of values, or {"truth": ..., "prediction": ...}; or names that the images (or
-            covfast's own label map) know.
-        pair: the maps.
-    Raises: ValueRangeError: a name that is not known, a value that a map's type cannot hold, no label at all.
-    """
-    if isinstance(labels, str) or not isinstance(labels, (Mapping, Sequence)) or not labels:
-        raise ValueRangeError(describe("labels", repr(labels), 'names and values, such as {"infection": 3}'))
-    if not isinstance(labels, Mapping):
-        labels = {name: _by_name(name, pair) for name in labels}
-    found = []
-    for name, values in labels.items():
-        if not isinstance(name, str) or not name:
-            raise ValueRangeError(describe("labels", repr(name), 'names as keys, such as {"infection": 3}'))
-        sides = values if isinstance(values, Mapping) else {"truth": values, "prediction": values}
-        if set(sides) != {"truth", "prediction"}:
-            expected = 'the keys "truth" and "prediction"'
-            raise ValueRangeError(describe(f"labels[{name!r}]", sorted(map(str, sides)), expected))
-        truth = _as_values(name, sides["truth"], "truth", _dtype(pair.truth))
-        found.append(LabelValues(name, truth, _as_values(name, sides["prediction"], "pred", _dtype(pair.prediction))))
-    return found
-
-
-def _by_name(name: Any, pair: Pair) -> dict[str, int]:
-    values = {}
-    for side, names in zip(("truth", "prediction"), pair.names, strict=True):
-        known = {label: value for value, label in names.items()}
-        if name not in known:
-            raise ValueRangeError(describe("labels", repr(name), f"one of {', '.join(map(repr, known))}"))
-        values[side] = known[name]
-    return values
-
-
-def _as_values(label: str, values: Any, side: str, dtype: np.dtype[Any]) -> tuple[int, ...]:
-    several = tuple(values) if isinstance(values, (tuple, list, set, frozenset, range, np.ndarray)) else (values,)
-    argument = f"labels[{label!r}]"
-    is_whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in several)
-    if not several or not is_whole:
-        raise ValueRangeError(describe(argument, repr(values), "a whole number, or several"))
-    low, high = _value_range(dtype)
-    for value in several:
-        if not low <= value <= high:
-            raise ValueRangeError(describe(argument, value, f"a value from {low} to {high}", f"{side} is {dtype}"))
-    return tuple(sorted({int(value) for value in several}))
-
-
-def _value_range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    if dtype.kind == "b":
-        return 0, 1
-    if dtype.kind == "f":  # the whole numbers that are exact
-        most = 2 ** (np.finfo(dtype).nmant + 1)
-        return -most, most
-    return int(np.iinfo(dtype).min), min(int(np.iinfo(dtype).max), 2**63 - 1)
+            is_black_white = low == 0 and high == 255 and bool(((array == 0) | (array == 255)).all())
+            hint = f"pass {name} > 0" if is_black_white else f"pass {name} == label"
+            raise ValueRangeError(describe(name, got, "a mask: bool, or 0 and 1", hint))
 
 
 def check_threads(threads: int | None) -> int:

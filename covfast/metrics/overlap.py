@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from covfast.errors import ValueRangeError, describe
 from covfast.metrics.inputs import measure_masks
 
 
@@ -134,8 +137,19 @@ def iou(
 
 
 def unless_empty(value: float, counts: Confusion, both_empty: float | None, one_empty: float | None) -> float:
-    """`value`, or the answer for masks of which both or one are empty, where one is given."""
+    """`value`, or the answer for masks of which both or one are empty, where one is given. Raises: ValueRangeError."""
+    both, one = (
+        None if given is None else check_number(name, given)
+        for name, given in (("both_empty", both_empty), ("one_empty", one_empty))
+    )
     if counts.truth and counts.prediction:
         return value
-    instead = one_empty if counts.truth or counts.prediction else both_empty
-    return value if instead is None else float(instead)
+    instead = one if counts.truth or counts.prediction else both
+    return value if instead is None else instead
+
+
+def check_number(name: str, value: Any) -> float:
+    """The value as a float, NaN and inf too. Raises: ValueRangeError: no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueRangeError(describe(name, repr(value), "a number"))
+    return float(value)

@@ -127,7 +127,7 @@ class SurfaceDistances:
     Attributes:
         truth_to_pred, pred_to_truth: the directed distances.
         confusion: voxel counts of the masks.
-        spacing_mm: voxel size in the order of the axes.
+        spacing_mm: voxel size in the order of the truth's axes.
         surface: "surfels" or "voxels".
     """
 
@@ -221,12 +221,12 @@ class SurfaceDistances:
         if way == "linear" and self.surface != "voxels":
             expected = '"none" for surfels, whose sizes differ'
             raise ValueRangeError(describe("interpolation", repr(way), expected, 'measure with surface="voxels"'))
-        if not (self.confusion.truth and self.confusion.prediction):
-            return unless_empty(math.inf, self.confusion, both_empty, one_empty)
         if combine == "pooled":
-            return self._pooled.percentile_mm(percent, way)
-        truth, pred = (side.percentile_mm(percent, way) for side in self._directions)
-        return _combined(truth, pred, combine)
+            value = self._pooled.percentile_mm(percent, way)
+        else:
+            truth, pred = (side.percentile_mm(percent, way) for side in self._directions)
+            value = _combined(truth, pred, combine)
+        return unless_empty(value, self.confusion, both_empty, one_empty)
 
     @property
     def _directions(self) -> tuple[DirectedDistances, DirectedDistances]:
@@ -261,7 +261,8 @@ def surface_distances(
 
     Args:
         truth, pred: (D, H, W) or (H, W) masks of one shape, bool or numbers 0 and 1, with any strides: NumPy arrays,
-            whatever speaks DLPack, device arrays, SimpleITK or nibabel images, `Segmentation`. Either may be empty.
+            whatever speaks DLPack, device arrays, SimpleITK or nibabel images, `Segmentation`. Either may be empty. An
+            array beside an image has its axes in the image's order.
         spacing_mm: voxel size along each axis, in the order of the axes; not needed where an image brings it.
         surface: "surfels": the corners between voxels that touch both the mask and its outside, each with the area of
             the marching-cubes surface there. "voxels": the mask's voxels that touch the outside by a face, each

@@ -299,7 +299,11 @@ WRONG_LABELS: list[tuple[Any, str]] = [
     ({}, "labels: got {}, expected names and values"),
     ("infection", "labels: got 'infection', expected names and values"),
     (3, "labels: got 3"),
-    (["trachea"], "labels: got 'trachea', expected one of 'background', 'left lung', 'right lung', 'infection'"),
+    (
+        ["trachea"],
+        "labels: got 'trachea', which truth does not have, "
+        "expected one of 'background', 'left lung', 'right lung', 'infection'",
+    ),
 ]
 
 
@@ -334,6 +338,22 @@ def test_wrong_arguments_are_refused(change: Mapping[str, Any], error: type[Exce
     truth, pred = maps()
     with pytest.raises(error, match=words):
         evaluate(truth, pred, **{"spacing_mm": SPACING, "labels": LABELS, **change})
+
+
+def test_a_name_that_only_the_truth_has_is_refused_and_the_map_that_lacks_it_is_named() -> None:
+    truth, pred = maps()
+    grid = Geometry.from_spacing(truth.shape, SPACING)
+    whole = Segmentation(truth, grid)
+    part = Segmentation((pred == 3).astype(np.uint8), grid, {0: "background", 1: "infection"})
+    words = "labels: got 'left lung', which pred does not have, expected one of 'background', 'infection'; pass labels="
+    with pytest.raises(ValueRangeError, match=words):
+        evaluate(whole, part)
+    expected = dice(truth == 3, pred == 3)
+    assert evaluate(whole, part, labels=["infection"])["infection"].dice == expected
+    # The truth's names are what is evaluated: what only the prediction has is left out.
+    truth_part = Segmentation((truth == 3).astype(np.uint8), grid, {0: "background", 1: "infection"})
+    report = evaluate(truth_part, Segmentation(pred, grid))
+    assert {name: label.dice for name, label in report.labels.items()} == {"infection": expected}
 
 
 def test_one_probability_map_for_several_unknown_labels_is_refused() -> None:

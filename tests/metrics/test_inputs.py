@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -75,8 +76,26 @@ def test_lists_and_torch_tensors_are_masks() -> None:
 def test_a_tensor_that_numpy_cannot_hold_is_refused_by_name() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     tensor = torch.zeros(SHAPE, requires_grad=True)
-    with pytest.raises(DTypeError, match="truth: got Tensor, expected an array on the CPU or CUDA"):
+    with pytest.raises(DTypeError, match=r"truth: got Tensor that requires grad, .*; pass truth.detach\(\)"):
         surface_distances(tensor, labels(0), SPACING)
+    with pytest.raises(DTypeError, match=r"pred: got bfloat16 Tensor, .*; pass pred.float\(\)"):
+        surface_distances(labels(0), tensor.detach().to(torch.bfloat16), SPACING)
+    with pytest.raises(DTypeError, match="truth: got Tensor, expected an array on the CPU or CUDA"):
+        surface_distances(tensor.detach().to("meta"), labels(0), SPACING)
+
+
+@pytest.mark.parametrize("path", ["folder/a.nii.gz", Path("folder/a.nii.gz")])
+def test_a_path_is_refused_with_the_function_that_reads_it(path: Any) -> None:
+    words = rf"truth: got {type(path).__name__} 'a.nii.gz', .*covfast.io.read_labels, or use covfast.evaluation."
+    with pytest.raises(DTypeError, match=words):
+        evaluate(path, labels(0))
+    assert hasattr(io, "read_labels")
+
+
+@pytest.mark.parametrize(("thing", "name"), [(None, "NoneType"), ({"a": 1}, "dict"), (b"ab", "bytes"), ({1}, "set")])
+def test_what_is_no_array_is_named(thing: Any, name: str) -> None:
+    with pytest.raises(DTypeError, match=f"pred: got {name}, expected an array or image in memory"):
+        evaluate(labels(0), thing, SPACING)
 
 
 class DLPackOnly:
@@ -135,10 +154,69 @@ def test_images_bring_their_spacing(make: Any) -> None:
     truth, pred = labels(0), labels(1)
     expected = figures(surface_distances(truth, pred, SPACING))
     np.testing.assert_allclose(figures(surface_distances(make(truth, GRID), make(pred, GRID))), expected, rtol=1e-7)
-    # One image is enough, and a spacing that agrees may stand beside it.
-    np.testing.assert_allclose(figures(surface_distances(make(truth, GRID), pred)), expected, rtol=1e-7)
-    np.testing.assert_allclose(figures(surface_distances(truth, make(pred, GRID), SPACING)), expected, rtol=1e-7)
-    assert dice(make(truth, GRID), pred) == dice(truth, pred)
+    # One image is enough, and a spacing that agrees may stand beside it: in the order of the image's own axes.
+    step = -1 if make is as_nibabel else 1
+    one, other, spacing = (truth, pred, SPACING) if step == 1 else (truth.T, pred.T, SPACING[::-1])
+    np.testing.assert_allclose(figures(surface_distances(make(truth, GRID), other)), expected, rtol=1e-7)
+    np.testing.assert_allclose(figures(surface_distances(one, make(pred, GRID), spacing)), expected, rtol=1e-7)
+    assert dice(make(truth, GRID), other) == dice(truth, pred)
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 9), (9, 9)], ids=["volume", "image"])
+@pytest.mark.parametrize("library", ["SimpleITK", "nibabel"])
+def test_arrays_beside_an_image_have_the_axes_of_its_library(library: str, shape: tuple[int, ...]) -> None:
+    """On a cube nothing but the figures would tell."""
+    one, other = labels(0, shape), labels(1, shape)
+    chance = other * np.linspace(0, 1, 9, dtype=np.float32)
+    if library == "nibabel":
+        affine = np.diag([0.7, 0.8, 2.5, 1.0])
+        images: list[Any] = [nibabel.Nifti1Image(array, affine) for array in (one, other, chance)]
+        spacing = tuple(round(float(mm), 6) for mm in images[0].header.get_zooms())  # float32: 0.8 is 0.80000001
+    else:
+        images = [SimpleITK.GetImageFromArray(array) for array in (one, other, chance)]
+        for image in images:
+            image.SetSpacing((0.7, 0.8, 2.5)[: len(shape)])
+        spacing = images[0].GetSpacing()[::-1]
+    expected = figures(surface_distances(one, other, spacing))
+    of_map = evaluate(*images[:2], labels={"lesion": 1}, probability=images[2])["lesion"].probability
+    for pair in (images[:2], (images[0], other), (one, images[1])):
+        for own in (None, spacing):
+            np.testing.assert_allclose(figures(surface_distances(*pair, own)), expected, rtol=1e-6)
+        for grey in (chance, images[2]):
+            report = evaluate(*pair, labels={"lesion": 1}, probability=grey)
+            np.testing.assert_allclose(report.spacing_mm, spacing, rtol=1e-7)
+            assert report["lesion"].probability == of_map
+
+
+def test_a_probability_array_follows_the_prediction_and_an_image_its_own_axes() -> None:
+    """The truth may lie in another order, or be an array beside the prediction's image."""
+    grid = Geometry.from_spacing((9, 9, 9), SPACING)
+    one, other = labels(0, grid.shape), labels(1, grid.shape)
+    chance = other * np.linspace(0, 1, 9, dtype=np.float32)
+    image = SimpleITK.GetImageFromArray(chance)
+    image.CopyInformation(as_sitk(other, grid))
+    lesion = {"lesion": 1}
+    expected = evaluate(as_sitk(one, grid), as_sitk(other, grid), labels=lesion, probability=chance)[
+        "lesion"
+    ].probability
+    nifti = as_nibabel(other, grid)
+    for truth in (as_sitk(one, grid), one.T):
+        for grey in (chance.T, image):
+            assert evaluate(truth, nifti, labels=lesion, probability=grey)["lesion"].probability == expected
+
+
+def test_an_array_in_another_order_than_the_image_beside_it_is_refused_with_a_hint() -> None:
+    for make, array in ((as_sitk, labels(1).T), (as_nibabel, labels(1))):
+        with pytest.raises(ShapeError, match=r"pred: got .*; beside an image an array has the image's order of axes: "):
+            surface_distances(make(labels(0), GRID), array)
+    with pytest.raises(ShapeError, match=r"the shape of truth$"):
+        surface_distances(labels(0), labels(1).T, SPACING)
+
+
+@pytest.mark.parametrize("names", [{"infection": 3}, None, ["background", "infection"]])
+def test_names_of_a_segmentation_are_by_value(names: Any) -> None:
+    with pytest.raises(ValueRangeError, match=r"names: got .*, expected value -> name, such as {3:"):
+        Segmentation(labels(0), GRID, names)
 
 
 def test_a_volume_is_a_label_map() -> None:
@@ -189,7 +267,7 @@ def test_a_scaled_nibabel_image_that_holds_whole_numbers_is_a_label_map() -> Non
     scaled = nibabel.Nifti1Image.from_bytes(image.to_bytes())
     assert np.asanyarray(scaled.dataobj).dtype == np.float64
     report = evaluate(
-        scaled, labels(0), labels={"lung": {"truth": int(np.asarray(scaled.dataobj).max()), "prediction": 1}}
+        scaled, labels(0).T, labels={"lung": {"truth": int(np.asarray(scaled.dataobj).max()), "prediction": 1}}
     )
     assert report["lung"].dice == 1
 
@@ -292,7 +370,7 @@ def test_images_that_are_no_label_map_are_refused(image: Any) -> None:
 
 def test_a_series_of_volumes_is_refused() -> None:
     image = nibabel.Nifti1Image(np.zeros((4, 4, 4, 3), np.uint8), np.eye(4))
-    with pytest.raises(ShapeError, match=r"truth: got shape \(3, 4, 4, 4\)"):
+    with pytest.raises(ShapeError, match=r"truth: got shape \(4, 4, 4, 3\)"):
         dice(image, image)
 
 

@@ -85,6 +85,9 @@ def test_answers_for_empty_masks_can_be_chosen() -> None:
     assert dice(nothing, some) == dice(some, nothing) == iou(some, nothing) == 0
     assert math.isnan(dice(nothing, some, one_empty=math.nan))  # MONAI's answer for an empty truth
     assert dice(some, some, both_empty=3, one_empty=4) == 1
+    for wrong in ("x", True, [1]):
+        with pytest.raises(ValueRangeError, match=r"both_empty: got .*, expected a number"):
+            dice(some, some, both_empty=wrong)  # type: ignore[arg-type]
 
 
 def test_wrong_masks_are_refused() -> None:
@@ -93,3 +96,9 @@ def test_wrong_masks_are_refused() -> None:
         dice(mask, mask[1:])
     with pytest.raises(ValueRangeError, match=r"truth: got values from 1 to 3, expected a mask.*pass truth == label"):
         dice(np.where(np.arange(6) > 2, 3, 1) * mask.astype(np.uint8), mask)
+    image = np.where(np.arange(6) > 2, 255, 0) * mask.astype(np.uint8)
+    with pytest.raises(ValueRangeError, match=r"truth: got values from 0 to 255, .*; pass truth > 0"):
+        dice(image, mask)
+    image[0, 0, 0] = 7
+    with pytest.raises(ValueRangeError, match=r"pred: got values from 0 to 255, .*; pass pred == label"):
+        dice(mask, image)

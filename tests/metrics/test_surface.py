@@ -369,6 +369,11 @@ def test_answers_for_empty_masks_can_be_chosen() -> None:
     full = surface_distances(mask, mask, UNIT)
     assert full.nsd(1, both_empty=5, one_empty=5) == 1
     assert metrics.dice(nothing, nothing, both_empty=1) == 1
+    # What is no number is refused although no mask is empty.
+    for measured in (full.nsd, full.overlap, full.average, full.assd, full.hausdorff):
+        first: Any = (1,) if measured in (full.nsd, full.overlap) else ()
+        with pytest.raises(ValueRangeError, match="one_empty: got 'x', expected a number"):
+            measured(*first, one_empty="x")  # type: ignore[operator]
     assert metrics.iou(mask, nothing, one_empty=0.5) == 0.5
 
 
@@ -425,6 +430,7 @@ def test_largest_percentile_is_deepminds_even_where_its_sum_ends_early() -> None
         ((4, 5), (4, 5), UNIT, ShapeError, "spacing_mm: got .*expected 2 numbers"),
         ((4, 5, 6), (4, 5, 6), 1.0, ShapeError, "spacing_mm"),
         ((4, 5, 6), (4, 5, 6), (1.0, 0.0, 1.0), ValueRangeError, "spacing_mm: got .*expected finite numbers > 0"),
+        ((4, 5, 6), (4, 5, 6), (1.0, 1e300, 1.0), ValueRangeError, r"expected finite numbers > 0, 1e-50 to 1e\+50 mm"),
         ((4, 5, 6), (4, 5, 6), (1.0, -1.0, 1.0), ValueRangeError, "spacing_mm"),
         ((4, 5, 6), (4, 5, 6), (1.0, NAN, 1.0), ValueRangeError, "spacing_mm"),
         ((4, 5, 6), (4, 5, 6), (1.0, INF, 1.0), ValueRangeError, "spacing_mm"),
