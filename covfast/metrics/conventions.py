@@ -136,7 +136,10 @@ class InfNet(Convention):
     """
 
     name = "infnet"
-    source = "github.com/DengPingFan/Inf-Net, EvaluationTool/main.m; Fan et al. 2020, IEEE TMI 39(8):2626-2637"
+    source = (
+        "github.com/DengPingFan/Inf-Net, EvaluationTool/main.m, revision e723632, which cuts the map of the E-measure "
+        "by >= (earlier ones: >); Fan et al. 2020, IEEE TMI 39(8):2626-2637"
+    )
 
     COLUMNS = ("meanDic", "meanSen", "meanSpe", "Sm", "meanEm", "MAE")
     """The fields of the script's line, in its order and spelling."""

@@ -279,5 +279,6 @@ def test_convention_names_its_source(name: str) -> None:
     convention = CONVENTIONS[name]
     assert convention.name == name
     assert "github.com/" in convention.source
+    assert ("e723632" in convention.source) == (name == "infnet")  # two revisions of its script differ
     with pytest.raises(TypeError):
         convention.labels["infection"] = 7  # type: ignore[index]
