@@ -1,5 +1,9 @@
 #include "core/arena.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -7,6 +11,20 @@
 #include "core/error.h"
 
 namespace covfast {
+namespace {
+
+// Large blocks ask for huge pages: to touch fresh pages of 4 KiB first costs as much as some passes over them.
+void* host_memory(size_t bytes) {
+    constexpr size_t kHugePage = size_t(2) << 20;
+    const size_t alignment = bytes >= 16 * kHugePage ? kHugePage : kAlignment;
+    void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+#ifdef __linux__
+    if (memory != nullptr && alignment == kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: may be refused
+#endif
+    return memory;
+}
+
+}  // namespace
 
 Arena::~Arena() {
     if (base_ != nullptr) release_ != nullptr ? release_(base_) : std::free(base_);
@@ -46,8 +64,7 @@ void Arena::commit() {
         std::swap(old.base_, base_);
         capacity_ = 0;
     }
-    base_ =
-        static_cast<std::byte*>(allocate_ != nullptr ? allocate_(planned_) : std::aligned_alloc(kAlignment, planned_));
+    base_ = static_cast<std::byte*>(allocate_ != nullptr ? allocate_(planned_) : host_memory(planned_));
     COVFAST_REQUIRE(base_ != nullptr, MEMORY_LIMIT, "workspace: got a refusal for ", planned_,
                     " bytes, expected that much free memory");
     capacity_ = planned_;

@@ -110,10 +110,10 @@ struct SurfaceSearchParams {
     int slabs;                    // the work is cut into 2 * slabs blocks along x, whatever the number of threads
     const uint8_t* size_of_code;  // (256): which of the different element sizes a code has
     int size_count;
-    uint32_t* counts;          // (2, slabs, class_count, size_count): elements of each class and size
-    const int64_t* far_first;  // (2, slabs): where a block's elements beyond the classes begin
-    int64_t* far_count;        // (2, slabs)
-    double* far_square;        // squared distance, mm^2
+    uint32_t* counts;    // (2, slabs, class_count, size_count): elements of each class and size
+    int64_t* far_first;  // (2, slabs): where a block's elements beyond the classes begin
+    int64_t* far_count;  // (2, slabs)
+    double* far_square;  // squared distance, mm^2
     uint8_t* far_size;
     int64_t* pending;  // (2 * slabs + elements): workspace of backends that search in two steps; null on the CPU
 };

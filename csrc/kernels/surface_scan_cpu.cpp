@@ -3,8 +3,7 @@
 // compared into bytes first. The scan streams both maps once and is bound by memory; the pack reads one label's box.
 #include <cstring>
 
-#include "cpu/isa.h"
-#include "kernels/surface_pass.h"
+#include "kernels/surface_body.h"
 #include "kernels/table.h"
 
 #ifdef __SSE2__
@@ -74,14 +73,6 @@ inline bool is_blank(const char* memory, int64_t bytes) {
     return any == 0;
 }
 
-// A value as T, or nothing where T cannot hold it.
-template <class T>
-bool as_type(int64_t value, T& typed) {
-    typed = static_cast<T>(value);
-    if constexpr (sizeof(T) == 8 && static_cast<T>(-1) > static_cast<T>(0)) return value >= 0;
-    return static_cast<int64_t>(typed) == value;
-}
-
 // out[w] bit i = row[(64 w + i) step] is one of the values; n <= kSegment.
 template <class T>
 void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
@@ -91,7 +82,7 @@ void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int
         uint64_t bits = 0;
         for (int64_t v = 0; v < value_count; ++v) {
             T value;
-            if (!as_type(values[v], value)) continue;
+            if (!as_label(values[v], value)) continue;
             if constexpr (sizeof(T) == 1) {
                 if (step == 1) {
                     bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), rest, static_cast<uint8_t>(value));
@@ -119,10 +110,7 @@ void match_any(const void* row, int64_t step, int64_t n, const int64_t* values, 
 template <class T>
 int32_t row_fraction(const T* row, int64_t step, int64_t n) {
     int32_t found = 0;
-    for (int64_t i = 0; i < n; ++i) {
-        const T v = row[i * step];  // beyond 2^63 every float is whole, but no label is
-        found |= v > T(-9.2e18) && v < T(9.2e18) ? static_cast<T>(static_cast<int64_t>(v)) != v : 1;
-    }
+    for (int64_t i = 0; i < n; ++i) found |= !is_whole(row[i * step]);
     return found;
 }
 

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/polling.h"
 #include "kernels/backend.h"
 #include "kernels/device_array.h"
 #include "kernels/surface.h"
 #include "python/bind.h"
 #include "python/cuda_arrays.h"
+#include "python/progress.h"
 
 namespace covfast::python {
 namespace {
@@ -156,14 +158,14 @@ SurfaceParams params_of(const MapView (&maps)[2], const std::vector<double>& spa
     params.rank = static_cast<int>(truth.rank());
     COVFAST_REQUIRE(params.rank == 2 || params.rank == 3, SHAPE, "truth: got ", params.rank,
                     " axes, expected 2 or 3: (H, W) or (D, H, W)");
-    COVFAST_REQUIRE(prediction.rank() == truth.rank(), SHAPE, "prediction: got ", prediction.rank(),
+    COVFAST_REQUIRE(prediction.rank() == truth.rank(), SHAPE, "pred: got ", prediction.rank(),
                     " axes, expected as many as truth has, ", truth.rank());
     COVFAST_REQUIRE(static_cast<int>(spacing_mm.size()) == params.rank, SHAPE, "spacing_mm: got ", spacing_mm.size(),
                     " numbers, expected one for each of ", params.rank, " axes");
     for (int axis = 0; axis < params.rank; ++axis) {
         params.size[axis] = truth.shape[axis];
         params.spacing_mm[axis] = spacing_mm[axis];
-        COVFAST_REQUIRE(prediction.shape[axis] == truth.shape[axis], SHAPE, "prediction: got a size of ",
+        COVFAST_REQUIRE(prediction.shape[axis] == truth.shape[axis], SHAPE, "pred: got a size of ",
                         prediction.shape[axis], " along axis ", axis, ", expected that of truth, ", truth.shape[axis]);
     }
     return params;
@@ -171,7 +173,7 @@ SurfaceParams params_of(const MapView (&maps)[2], const std::vector<double>& spa
 
 const Backend& backend_for(const MapView (&maps)[2], const std::string& device) {
     const bool is_cuda = maps[0].is_cuda;
-    COVFAST_REQUIRE(is_cuda == maps[1].is_cuda, DEVICE, "prediction: got an array in ", is_cuda ? "host" : "CUDA",
+    COVFAST_REQUIRE(is_cuda == maps[1].is_cuda, DEVICE, "pred: got an array in ", is_cuda ? "host" : "CUDA",
                     " memory, expected one in ", is_cuda ? "CUDA" : "host", " memory like truth; move one of them");
     const Backend& backend = choose_backend(device, {"surface_search"});
     COVFAST_REQUIRE(!is_cuda || backend.adopt != nullptr, DEVICE, "truth: got an array in CUDA memory, expected one in",
@@ -183,7 +185,7 @@ const Backend& backend_for(const MapView (&maps)[2], const std::string& device) 
 std::vector<Measure> surface_measure(const py::object& truth, const py::object& prediction,
                                      const std::vector<LabelValues>& labels, const std::vector<double>& spacing_mm,
                                      const std::string& kind, const std::string& device, int threads) {
-    MapView maps[2] = {map_view(truth, "truth"), map_view(prediction, "prediction")};
+    MapView maps[2] = {map_view(truth, "truth"), map_view(prediction, "pred")};
     SurfaceParams params = params_of(maps, spacing_mm);
     params.kind = kind_of(kind);
     for (const LabelValues& label : labels)
@@ -192,10 +194,13 @@ std::vector<Measure> surface_measure(const py::object& truth, const py::object& 
     std::optional<DeviceMaps> on_device;
     if (context.backend->adopt != nullptr) on_device.emplace(maps, context);
     see_map(maps[0], 0, "truth", params);
-    see_map(maps[1], 1, "prediction", params);
+    see_map(maps[1], 1, "pred", params);
     std::vector<LabelMeasure> measures;
     {
+        PyProgress watcher;
+        const Progress progress = watcher.progress();
         py::gil_scoped_release nogil;
+        const PollScope scope(progress, "surface", 0, 1);  // so that Ctrl-C need not wait for the end
         measures = surface(params, context);
     }
     std::vector<Measure> out;
