@@ -117,9 +117,9 @@ def test_surface_measure_work_queued_on_another_stream_is_waited_for(device_back
 
 def test_surface_measure_device_and_host_arrays_do_not_mix(device_backend: str) -> None:
     truth, prediction = maps()
-    with pytest.raises(DeviceError, match="prediction: got an array in host memory, expected one in CUDA memory"):
+    with pytest.raises(DeviceError, match="pred: got an array in host memory, expected one in CUDA memory"):
         measure(to_device(truth, device_backend), prediction)
-    with pytest.raises(DeviceError, match="prediction: got an array in CUDA memory, expected one in host memory"):
+    with pytest.raises(DeviceError, match="pred: got an array in CUDA memory, expected one in host memory"):
         measure(truth, to_device(prediction, device_backend))
 
 
