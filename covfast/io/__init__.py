@@ -8,19 +8,29 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.cases import cases
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
-from covfast.io.images import image_suffix, read_image, read_label_image, read_probability_image, refuse_picture
+from covfast.io.images import (
+    image_suffix,
+    read_drawable_image,
+    read_image,
+    read_label_image,
+    read_probability_image,
+    refuse_picture,
+)
 from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
 from covfast.io.memory import from_array, from_image, to_sitk
-from covfast.io.pictures import is_picture, read_picture
+from covfast.io.pictures import is_picture, read_drawing, read_picture
 from covfast.io.resampling import resample_labels
 from covfast.io.writing import check_writable, write_image
 from covfast.outputs import replace_file
-from covfast.volume import Segmentation, Volume
+from covfast.volume import Geometry, Segmentation, Volume
 
 StrPath = str | os.PathLike[str]
 
@@ -35,6 +45,8 @@ __all__ = [
     "inspect",
     "is_picture",
     "read",
+    "read_drawable",
+    "read_drawing",
     "read_labels",
     "read_picture",
     "read_probability",
@@ -87,8 +99,21 @@ def read(
     return read_series(paths, on_geometry, input_window)
 
 
+def read_drawable(path: StrPath) -> tuple[npt.NDArray[Any], Geometry]:
+    """(D, H, W) values to draw on, and their grid: HU of a CT; of a NIfTI, NRRD or MetaImage file without HU, of one
+    slice too, min..max as uint8 0..255.
+
+    Raises: FormatError: unreadable; GeometryError: slices or grids that are no volume.
+    """
+    found = _as_paths(path)[0]
+    if found.is_file() and image_suffix(found):
+        return read_drawable_image(found)
+    volume = read(found)
+    return volume.hu, volume.geometry
+
+
 def read_labels(path: StrPath) -> Segmentation:
-    """Label map of a NIfTI, NRRD or MetaImage file: whole numbers from 0 to 255.
+    """Label map of a NIfTI, NRRD or MetaImage file: whole numbers from 0 to 255; a file of one slice is one, too.
 
     Raises: FormatError: unreadable or not labels; GeometryError: a grid that no volume can have.
     """

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from covfast.errors import FormatError, describe, file_name
 from covfast.io import metaimage, nifti, nrrd
 from covfast.io.hounsfield import Voxels, check_hounsfield, gather, padding_notes, unwindow
-from covfast.io.payload import Header, read_planes, unreadable
+from covfast.io.payload import Header, check_volume, read_planes, unreadable
+from covfast.io.pictures import stretched
 from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 PARSERS = {
@@ -53,9 +54,14 @@ def parse_header(path: Path) -> Header:
         raise unreadable(path, "a file that cannot be opened", "a readable file") from error
 
 
-def load(path: Path, name: str | None = None) -> tuple[Header, Voxels]:
-    """Header and gathered voxels of one image file, whatever they mean; `name` stands for it in messages."""
+def load(path: Path, name: str | None = None, *, may_be_slice: bool = False) -> tuple[Header, Voxels]:
+    """Header and gathered voxels of one image file, whatever they mean; `name` stands for it in messages.
+
+    Raises: FormatError: not readable; GeometryError: a grid that no volume can have, or one slice where none may be.
+    """
     header = parse_header(path)
+    if not may_be_slice:
+        check_volume(header)
     return header, gather(read_planes(header), header.shape, name or file_name(path))
 
 
@@ -78,12 +84,26 @@ def read_image(path: Path, input_window: tuple[float, float] | None = None) -> V
     return Volume(voxels.values, Geometry(header.shape, header.affine), tuple(notes), scan)
 
 
+def read_drawable_image(path: Path) -> tuple[npt.NDArray[Any], Geometry]:
+    """A NIfTI, NRRD or MetaImage file to draw on, of one slice too: HU, or min..max of other values as uint8 0..255.
+
+    Raises: FormatError: not readable; GeometryError: a grid that no volume can have.
+    """
+    header, voxels = load(path, may_be_slice=True)
+    geometry = Geometry(header.shape, header.affine)
+    try:
+        check_hounsfield(voxels, file_name(path))
+    except FormatError:
+        return stretched(voxels.values), geometry
+    return voxels.values, geometry
+
+
 def read_probability_image(path: Path) -> Volume:
     """Probability map of a NIfTI, NRRD or MetaImage file, in place of HU: float32 0..1; 8-bit ones are divided by 255.
 
     Raises: FormatError: not readable or outside 0..1 and 0..255; GeometryError: a grid that no volume can have.
     """
-    header, voxels = load(path)
+    header, voxels = load(path, may_be_slice=True)
     most = 1.0 if voxels.high <= 1 else 255.0
     if voxels.low < 0 or voxels.high > most or (most > 1 and voxels.values.dtype != np.int16):
         got = f"values from {voxels.low:g} to {voxels.high:g}"
@@ -94,11 +114,11 @@ def read_probability_image(path: Path) -> Volume:
 
 
 def read_label_image(path: Path) -> Segmentation:
-    """Label map of a NIfTI, NRRD or MetaImage file: whole numbers from 0 to 255.
+    """Label map of a NIfTI, NRRD or MetaImage file, of one slice too: whole numbers from 0 to 255.
 
     Raises: FormatError: not readable or not labels; GeometryError: a grid that no volume can have.
     """
-    header, voxels = load(path)
+    header, voxels = load(path, may_be_slice=True)
     if voxels.values.dtype != np.int16 or voxels.low < 0 or voxels.high > 255:
         got = f"values from {voxels.low:g} to {voxels.high:g}"
         raise FormatError(describe(file_name(path), got, "labels, whole numbers from 0 to 255"))

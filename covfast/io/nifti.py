@@ -79,11 +79,12 @@ def parse(path: Path) -> Header:
     dim = fields["dim"]
     if not 1 <= dim[0] <= 7:
         raise unreadable(path, f"{dim[0]} axes", "3 axes")
-    shape = check_shape(path, tuple(dim[1 : dim[0] + 1]))
+    is_flat = dim[0] == 2  # one slice, whose third spacing writers leave at 1 or 0
+    shape = check_shape(path, (*dim[1:3], 1) if is_flat else tuple(dim[1 : dim[0] + 1]))
     code = fields["datatype"][0]
     if code not in _DTYPES:
         raise unreadable(path, f"{_COLOUR.get(code, 'unknown')} data type {code}", "one number a voxel")
-    affine, notes = _affine(path, fields)
+    affine, notes = _affine(path, fields, is_flat)
     slope, intercept = fields["scale"]
     is_scaled = bool(np.isfinite([slope, intercept]).all()) and slope != 0
     offset = fields["vox_offset"][0]
@@ -104,8 +105,9 @@ def parse(path: Path) -> Header:
     )
 
 
-def _affine(path: Path, fields: _Fields) -> tuple[npt.NDArray[np.float64], tuple[dict[str, Any], ...]]:
+def _affine(path: Path, fields: _Fields, is_flat: bool) -> tuple[npt.NDArray[np.float64], tuple[dict[str, Any], ...]]:
     pixdim = np.array(fields["pixdim"])
+    pixdim[3] = (pixdim[3] or 1.0) if is_flat else pixdim[3]
     check_spacing(path, pixdim[1:4])
     qform_code, sform_code = fields["codes"]
     if sform_code > 0:

@@ -97,6 +97,12 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shown_name(path: Path, case: str) -> str:
+    """The name of a case's file for outputs; of `LABELS_FILE` in the case's folder, with that folder's name."""
+    is_named_by_folder = path.name == LABELS_FILE and printable(path.parent.name) == case
+    return f"{case}/{LABELS_FILE}" if is_named_by_folder else printable(file_name(path))
+
+
 def _case_of(path: Path) -> str:
     suffix = PICTURE_SUFFIX if is_picture(path) else image_suffix(path)
     return printable(path.name[: len(path.name) - len(suffix)])

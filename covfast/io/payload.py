@@ -67,7 +67,7 @@ def unreadable(path: Path, got: str, expected: str, hint: str = "") -> FormatErr
 def check_shape(path: Path, sizes: tuple[int, ...]) -> tuple[int, int, int]:
     """(D, H, W) from the sizes of a file, fastest axis first; trailing axes of size 1 are dropped.
 
-    Raises: FormatError: not a volume, or absurd; GeometryError: fewer than two voxels along an axis.
+    Raises: FormatError: not a volume, or absurd; GeometryError: less than a slice.
     """
     if any(n < 1 or n > MAX_SIDE for n in sizes):
         raise unreadable(path, f"sizes {sizes}", f"each from 1 to {MAX_SIDE}")
@@ -75,15 +75,23 @@ def check_shape(path: Path, sizes: tuple[int, ...]) -> tuple[int, int, int]:
         raise unreadable(
             path, f"{len(sizes)} axes {sizes}", "one volume of 3 axes", "split a time series or vectors first"
         )
-    if len(sizes) < 3 or min(sizes[:3]) < 2:
-        raise GeometryError(
-            describe(file_name(path), f"sizes {sizes}", "at least 2 voxels along each of 3 axes",
-                     "one slice is read by covfast.segment_slice")
-        )  # fmt: skip
+    if len(sizes) < 3 or sorted(sizes[:3])[1] < 2:
+        raise _too_thin(path, sizes)
     w, h, d = sizes[:3]
     if d * h * w > MAX_VOXELS:
         raise unreadable(path, f"sizes {sizes}", f"at most {MAX_VOXELS} voxels")
     return d, h, w
+
+
+def check_volume(header: Header) -> None:
+    """Raises: GeometryError: one slice, which is no CT volume."""
+    if min(header.shape) < 2:
+        raise _too_thin(header.path, header.shape[::-1])
+
+
+def _too_thin(path: Path, sizes: tuple[int, ...]) -> GeometryError:
+    hint = "one slice is read by covfast.segment_slice"
+    return GeometryError(describe(file_name(path), f"sizes {sizes}", "at least 2 voxels along each of 3 axes", hint))
 
 
 def check_spacing(path: Path, spacing: npt.ArrayLike) -> None:

@@ -1,9 +1,10 @@
-"""8-bit pictures as arrays: masks and probability maps of 2-D benchmarks, which have no HU and no geometry."""
+"""Pictures as arrays: masks and probability maps of 2-D benchmarks, which have no HU and no geometry."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from covfast.errors import FormatError, describe, file_name
 
 PICTURE_SUFFIX = ".png"
+DRAWING_SUFFIXES = (PICTURE_SUFFIX, ".jpg", ".jpeg")
+"""Pictures to draw masks on: of them nothing is measured, so that JPEG will do."""
 
 _EXPECTED = "an 8-bit grey PNG, or one whose colours are all grey"
 
@@ -25,17 +28,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
 
     Raises: FormatError: unreadable, more than 8 bits, coloured, or larger than Pillow takes for honest.
     """
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(), Image.open(path, formats=("PNG",)) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            mode = image.mode
-            values = np.asarray(image.convert("L") if mode == "1" else image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FormatError(describe(file_name(path), "a picture of absurd size", _EXPECTED)) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow: a broken chunk is a SyntaxError
-        raise FormatError(describe(file_name(path), "a file that is no readable PNG", _EXPECTED)) from error
+    mode, values = _opened(path, ("PNG",), _EXPECTED)
     if mode in ("LA", "RGB", "RGBA"):
         colors = values[..., :1] if mode == "LA" else values[..., :3]
         if (colors != colors[..., :1]).any():
@@ -43,4 +36,37 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
         values = colors[..., 0]
     if values.dtype != np.uint8 or values.ndim != 2:
         raise FormatError(describe(file_name(path), f"a picture of mode {mode}", _EXPECTED))
-    return np.array(values)
+    return values
+
+
+def read_drawing(path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 of a PNG or JPEG to draw on: colours as grey, more than 8 bits stretched from min..max to 0..255.
+
+    Raises: FormatError: unreadable, or larger than Pillow takes for honest.
+    """
+    _, values = _opened(path, ("PNG", "JPEG"), "a PNG or JPEG", as_grey=True)
+    return values if values.dtype == np.uint8 else stretched(values)
+
+
+def stretched(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Any numbers with min..max as 0..255; of equal ones 0."""
+    low, high = float(values.min()), float(values.max())
+    return ((values.astype(np.float32) - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
+
+
+def _opened(
+    path: Path, formats: tuple[str, ...], expected: str, *, as_grey: bool = False
+) -> tuple[str, npt.NDArray[Any]]:
+    """Pillow's mode and the values; of 1 bit 0 and 255, and `as_grey` of colours too one value of 8 bits."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=formats) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            is_made_grey = image.mode == "1" or (as_grey and image.mode[0] not in "IF")  # I, F: more than 8 bits
+            return image.mode, np.array(image.convert("L") if is_made_grey else image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise FormatError(describe(file_name(path), "a picture of absurd size", expected)) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow: a broken chunk is a SyntaxError
+        got = f"a file that is no readable {' or '.join(formats)}"
+        raise FormatError(describe(file_name(path), got, expected)) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from covfast.errors import GeometryError, describe
@@ -12,10 +14,12 @@ from covfast.volume import Geometry, Segmentation
 def resample_labels(image: Segmentation, geometry: Geometry) -> Segmentation:
     """The label of the nearest voxel at each voxel of `geometry`; 0 outside `image`. One thread.
 
-    Raises: GeometryError: a sheared grid, on either side.
+    Raises: GeometryError: a sheared grid, on either side, or grids that do not overlap.
     """
     import SimpleITK
 
+    if not _overlap(image.geometry, geometry):
+        raise GeometryError(describe("image", "a grid that lies beside the other", "grids that overlap"))
     spacing = geometry.spacing_mm[::-1]
     directions = geometry.affine[:3, [2, 1, 0]] / spacing
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
@@ -29,3 +33,12 @@ def resample_labels(image: Segmentation, geometry: Geometry) -> Segmentation:
     resample.SetOutputDirection([float(x) for x in directions.ravel()])
     labels = SimpleITK.GetArrayFromImage(resample.Execute(to_sitk(image)))
     return Segmentation(labels, geometry, image.names)
+
+
+def _overlap(one: Geometry, other: Geometry) -> bool:
+    """False if the box around `one`, along the axes of `other`, misses it."""
+    ends = [(-0.5, n - 0.5) for n in one.shape]
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)]).T
+    inside = (np.linalg.inv(other.affine) @ one.affine @ corners)[:3]
+    low, high = inside.min(axis=1) + 1e-6, inside.max(axis=1) - 1e-6  # grids that merely touch do not overlap
+    return bool((high > -0.5).all() and (low < np.array(other.shape) - 0.5).all())

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from covfast.errors import FormatError
-from covfast.io import is_picture, read_picture
+from covfast.io import is_picture, read_drawing, read_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (7, 9)).astype(np.uint8)
 
@@ -67,6 +67,20 @@ def test_read_picture_refuses_what_is_no_8_bit_grey_png(tmp_path: Path) -> None:
         assert "Jane" not in str(caught.value)
     with pytest.raises(FormatError):
         read_picture(folder / "absent.png")
+
+
+def test_read_drawing_takes_what_can_be_looked_at(tmp_path: Path) -> None:
+    for mode in ("L", "LA", "RGB", "CMYK"):
+        path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+        Image.fromarray(GREY).convert(mode).save(path)
+        found = read_drawing(path)
+        assert (found.shape, found.dtype) == (GREY.shape, np.uint8)
+        assert np.abs(found.astype(int) - GREY).max() < (60 if mode == "CMYK" else 2)
+    Image.fromarray(GREY.astype(np.uint16) + 1000).save(tmp_path / "deep.png")
+    assert (read_drawing(tmp_path / "deep.png").min(), read_drawing(tmp_path / "deep.png").max()) == (0, 255)
+    (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    with pytest.raises(FormatError, match=r"^x\.jpg: got"):
+        read_drawing(tmp_path / "x.jpg")
 
 
 def test_is_picture_goes_by_the_name() -> None:

@@ -42,6 +42,14 @@ def test_resample_labels_takes_the_nearest_voxel_and_0_outside() -> None:
     assert found.geometry is other
 
 
+def test_resample_labels_refuses_grids_that_do_not_overlap() -> None:
+    far = Geometry.from_spacing((5, 6, 7), (3.0, 1.5, 1.25), "SPL", (10.0, -20.0 + 6 * 1.5, 30.0))
+    with pytest.raises(GeometryError, match="overlap"):
+        resample_labels(Segmentation(LABELS, grid()), far)
+    near = Geometry.from_spacing((5, 6, 7), (3.0, 1.5, 1.25), "SPL", (10.0, -20.0 + 5 * 1.5, 30.0))
+    np.testing.assert_array_equal(resample_labels(Segmentation(LABELS, grid()), near).labels[:, 0], LABELS[:, 5])
+
+
 def test_resample_labels_refuses_a_sheared_grid_on_either_side() -> None:
     affine = np.array(grid().affine)
     affine[0, 0] += 1.0
