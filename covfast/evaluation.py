@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,15 @@ from covfast import _core
 from covfast.errors import (
     Cancelled,
     CovfastError,
-    FormatError,
+    DTypeError,
     GeometryError,
     ValueRangeError,
     describe,
-    file_name,
 )
-from covfast.io import is_picture, read_labels, read_picture, read_probability, resample_labels
-from covfast.io.pairs import CasePair, Pairs, find_pairs, with_maps
-from covfast.metrics.conventions import CONVENTIONS
+from covfast.evaluation_files import Image, go_on, is_like_labels, read_map, read_pair
+from covfast.io import is_picture
+from covfast.io.pairs import CasePair, Pairs, find_pairs, shown_name, with_maps
+from covfast.metrics.conventions import CONVENTIONS, NAME, CtSeg
 from covfast.metrics.evaluate import TOLERANCE_MM, evaluate
 from covfast.metrics.imresize import imresize
 from covfast.metrics.inputs import check_threads
@@ -41,13 +42,12 @@ LUNGS_TOLERANCE_MM = 1.0
 POLL_S = 0.1
 _SIDES = ("truth", "prediction")
 PICTURE_SPACING_MM = (1.0, 1.0)
+"""Pictures have no spacing: what is called mm is pixels then, and `ReportSet.unit` says so."""
 HALF = 128
 """Least grey value of an 8-bit probability map that counts as foreground."""
 
 StrPath = str | os.PathLike[str]
 Mask = npt.NDArray[np.bool_]
-Image = Segmentation | npt.NDArray[np.uint8]
-"""A label map on its grid, or the (H, W) grey values of a picture."""
 
 
 class SupportsIsSet(Protocol):
@@ -74,6 +74,7 @@ class Evaluation:
         how: the arguments.
         failed: the other cases.
         resampled: names of cases whose prediction was resampled onto the reference's grid.
+        like_labels: names of cases whose probability map looks like a label map: 8-bit, nothing above `MOST_LABEL`.
     """
 
     reports: ReportSet
@@ -81,6 +82,7 @@ class Evaluation:
     how: How
     failed: tuple[FailedCase, ...] = ()
     resampled: tuple[str, ...] = ()
+    like_labels: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -106,6 +108,14 @@ class Evaluation:
             arrays = list(_as_masks(truth, predicted, self.how)[:2])
         masks = [_holds(a, v) for a, v in zip(arrays, (values.truth_values, values.prediction_values), strict=True)]
         return masks[0], masks[1], geometry
+
+
+class _Measured(NamedTuple):
+    """A case's report, whether its prediction was resampled, and whether its probability map looks like labels."""
+
+    report: Report
+    was_resampled: bool
+    is_like_labels: bool
 
 
 @dataclass(frozen=True)
@@ -173,13 +183,21 @@ def evaluate_folders(
         threads: CPU threads; None for all that the process may use.
         progress: called with ("evaluate", cases done, cases in all).
         cancel: stops the work when its `is_set()` is true.
-    Raises: FormatError: a folder that is not there or holds nothing; ValueRangeError: an argument; Cancelled. What goes
-        wrong within one case is in `failed`.
+    Raises: FormatError: a folder that is not there or holds nothing; ValueRangeError, DTypeError: an argument;
+        Cancelled. What goes wrong within one case is in `failed`.
     """
+    _check_types(
+        {"reference": reference, "prediction": prediction, "probability": probability},
+        {"resample": resample, "lungs_include_infection": lungs_include_infection},
+        (progress, cancel),
+    )
     count = check_threads(threads) or _core.hardware_threads()
     pairs = find_pairs(reference, prediction)
     if probability is not None:
         pairs = with_maps(pairs, probability)
+    if lungs_include_infection and convention is not None:
+        got = f"True with the convention {convention!r}"
+        raise ValueRangeError(describe("lungs_include_infection", got, "no convention, whose labels are its script's"))
     if lungs_include_infection:
         labels = merge_lungs(DEFAULT_LABELS if labels is None else labels)
         if tolerance_mm is None:
@@ -188,14 +206,35 @@ def evaluate_folders(
     how = How(labels, tolerance_mm, convention, resample, probability is not None, count // at_once)
     _check(how, pairs)
     results = _measure_all(pairs.found, how, at_once, _Watch(progress, cancel, len(pairs.found)))
-    measured = [(pair, result) for pair, result in zip(pairs.found, results, strict=True)]
+    measured = {pair: result for pair, result in zip(pairs.found, results, strict=True) if isinstance(result, tuple)}
+    unit = "px" if measured and all(is_picture(pair.reference) for pair in measured) else "mm"
     return Evaluation(
-        reports=ReportSet(result[0] for _, result in measured if isinstance(result, tuple)),
+        reports=ReportSet((result.report for result in measured.values()), unit),
         pairs=pairs,
         how=how,
-        failed=tuple(FailedCase(pair.case, result) for pair, result in measured if isinstance(result, Exception)),
-        resampled=tuple(pair.case for pair, result in measured if isinstance(result, tuple) and result[1]),
+        failed=tuple(
+            FailedCase(pair.case, result)
+            for pair, result in zip(pairs.found, results, strict=True)
+            if isinstance(result, Exception)
+        ),
+        resampled=tuple(pair.case for pair, result in measured.items() if result.was_resampled),
+        like_labels=tuple(pair.case for pair, result in measured.items() if result.is_like_labels),
     )
+
+
+def _check_types(paths: Mapping[str, Any], flags: Mapping[str, Any], watch: tuple[Any, Any]) -> None:
+    """Raises: DTypeError: an argument of `evaluate_folders` of another kind than it takes."""
+    progress, cancel = watch
+    for name, path in paths.items():
+        if not isinstance(path, (str, os.PathLike)) and (path is not None or name != "probability"):
+            raise DTypeError(describe(name, repr(path), "a path"))
+    for name, flag in flags.items():
+        if not isinstance(flag, (bool, np.bool_)):
+            raise DTypeError(describe(name, repr(flag), "True or False"))
+    if progress is not None and not callable(progress):
+        raise DTypeError(describe("progress", repr(progress), "a function of (stage, done, total)"))
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise DTypeError(describe("cancel", repr(cancel), "an object with is_set(), such as threading.Event"))
 
 
 def merge_lungs(labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,27 +263,6 @@ def _values(spec: Any, side: str) -> Sequence[int]:
     return [int(values)] if isinstance(values, (int, np.integer)) else list(values)
 
 
-def read_pair(pair: CasePair, resample: bool = False, stop: threading.Event | None = None) -> tuple[Image, Image, bool]:
-    """The label maps of a pair, and whether the prediction had to be resampled onto the reference's grid.
-
-    Raises: FormatError: unreadable, no label map, or a picture against a volume; GeometryError: grids that differ, or
-        that cannot be resampled; Cancelled: `stop` was set between the files.
-    """
-    kinds = is_picture(pair.reference), is_picture(pair.prediction)
-    if kinds[0] != kinds[1]:
-        got = f"{file_name(pair.reference)} and {file_name(pair.prediction)}"
-        raise FormatError(describe("reference and prediction", got, "two pictures or two volumes"))
-    if kinds[0]:
-        return read_picture(pair.reference), read_picture(pair.prediction), False
-    truth = read_labels(pair.reference)
-    _go_on(stop)
-    predicted = read_labels(pair.prediction)
-    _go_on(stop)
-    if not resample or truth.geometry.canonical().is_close(predicted.geometry.canonical()):
-        return truth, predicted, False
-    return truth, resample_labels(predicted, truth.geometry), True
-
-
 def _check(how: How, pairs: Pairs) -> None:
     """Finds wrong arguments on one voxel, before the work. Raises: ValueRangeError as `evaluate` does."""
     if how.labels is None and how.convention is None and any(is_picture(pair.reference) for pair in pairs.found):
@@ -255,15 +273,13 @@ def _check(how: How, pairs: Pairs) -> None:
     _evaluate("", (voxel, voxel, chance), (1.0, 1.0, 1.0), how.volume_labels, how)
 
 
-def _measure_all(
-    pairs: Sequence[CasePair], how: How, at_once: int, watch: _Watch
-) -> list[tuple[Report, bool] | Exception]:
+def _measure_all(pairs: Sequence[CasePair], how: How, at_once: int, watch: _Watch) -> list[_Measured | Exception]:
     """Result of each pair, in order. A thread holds one case at a time, so that `at_once` of them are in memory."""
     stop = threading.Event()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="covfast-evaluate")
     try:
         futures = [pool.submit(_measure, pair, how, stop) for pair in pairs]
-        waiting: set[Future[tuple[Report, bool] | Exception]] = set(futures)
+        waiting: set[Future[_Measured | Exception]] = set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
             watch.step(len(done))
@@ -273,34 +289,32 @@ def _measure_all(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _measure(pair: CasePair, how: How, stop: threading.Event) -> tuple[Report, bool] | Exception:
-    """Report of one case and whether it was resampled; what is wrong with the case is returned, not raised."""
+def _measure(pair: CasePair, how: How, stop: threading.Event) -> _Measured | Exception:
+    """What was found in one case; what is wrong with the case is returned, not raised."""
     try:
         truth, predicted, was_resampled = read_pair(pair, how.resample, stop)
-        chances = _read_map(pair) if how.has_probability else None
-        _go_on(stop)
-        return _report(pair.case, truth, predicted, chances, how), was_resampled
+        chances = read_map(pair) if how.has_probability else None
+        go_on(stop)
+        report = _report(pair, truth, predicted, chances, how)
+        return _Measured(report, was_resampled, chances is not None and is_like_labels(chances))
     except (CovfastError, MemoryError, RuntimeError) as error:  # RuntimeError: SimpleITK's
         return error
 
 
-def _go_on(stop: threading.Event | None) -> None:
-    if stop is not None and stop.is_set():
-        raise Cancelled("evaluate: cancelled")
-
-
-def _read_map(pair: CasePair) -> Any:
-    if pair.probability is None:
-        raise FormatError(describe("probability", f"no map called {pair.case}", "one for each case"))
-    return read_picture(pair.probability) if is_picture(pair.probability) else read_probability(pair.probability)
-
-
-def _report(case: str, truth: Image, predicted: Image, chances: Any, how: How) -> Report:
+def _report(pair: CasePair, truth: Image, predicted: Image, chances: Any, how: How) -> Report:
     if isinstance(truth, Segmentation):
-        return _evaluate(case, (truth, predicted, chances), None, how.volume_labels, how)
-    masks = _as_masks(truth, predicted, how)
-    maps = masks if chances is None else (*masks[:2], chances)
-    return _evaluate(case, maps, PICTURE_SPACING_MM, {"infection": 1}, how)
+        report = _evaluate(pair.case, (truth, predicted, chances), None, how.volume_labels, how)
+    else:
+        masks = _as_masks(truth, predicted, how)
+        maps = masks if chances is None else (*masks[:2], chances)
+        report = _evaluate(pair.case, maps, PICTURE_SPACING_MM, {"infection": 1}, how)
+    return replace(report, row=_ctseg_row(pair, report.row)) if how.convention == CtSeg.name else report
+
+
+def _ctseg_row(pair: CasePair, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The script's row, with the file's name, as it lists them; of pictures without the NSD, whose tolerance is mm."""
+    undefined = [nsd for _, nsd in CtSeg.COLUMNS.values() if nsd in row and is_picture(pair.reference)]
+    return {**row, NAME: shown_name(pair.reference, pair.case), **dict.fromkeys(undefined, math.nan)}
 
 
 def _evaluate(

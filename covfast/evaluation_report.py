@@ -13,8 +13,9 @@ import numpy.typing as npt
 from covfast.errors import CovfastError, FormatError, GeometryError, describe, file_name
 from covfast.evaluation import Evaluation
 from covfast.info import versions
-from covfast.io import image_suffix, is_picture, read, read_picture
-from covfast.io.pairs import CasePair, printable
+from covfast.io import image_suffix, read_drawable, read_drawing
+from covfast.io.pairs import CasePair, printable, shown_name
+from covfast.io.pictures import DRAWING_SUFFIXES
 from covfast.metrics.nnunet import save_nnunet_summary
 from covfast.metrics.report import json_ready, save_csv, save_json
 from covfast.metrics.summary import RankedCase
@@ -58,6 +59,7 @@ def facts(evaluation: Evaluation, worst: Sequence[RankedCase] = (), command: str
         "without_prediction": list(evaluation.pairs.without_prediction),
         "without_reference": list(evaluation.pairs.without_reference),
         "resampled": list(evaluation.resampled),
+        "like_labels": list(evaluation.like_labels),
         "worst": [
             {"case": item.case, "label": item.label, "metric": item.metric, "value": json_ready(item.value)}
             for item in worst
@@ -76,6 +78,8 @@ def save_evaluation(
 ) -> Path:
     """Writes `report.csv`, `report.json`, `summary.json` (nnU-Net v2's) and `worst_1.png` and so on.
 
+    Where no case could be measured it is `report.json` alone, with what failed.
+
     Args:
         evaluation: what `evaluate_folders` returned.
         out: folder that does not hold results yet.
@@ -92,19 +96,24 @@ def save_evaluation(
     def fill(folder: Path) -> None:
         for number, item in enumerate(worst[:MOST_WORST], 1):
             draw_case(evaluation, item, folder / f"worst_{number}.png", source)
-        reports = evaluation.reports
-        save_csv(folder / "report.csv", reports.label_rows())
-        if reports.convention is not None:
-            save_csv(folder / PUBLISHED_CSV, reports.rows())
-        files = {pair.case: _file_names(pair) for pair in evaluation.pairs.found}
-        save_nnunet_summary(folder / "summary.json", reports.reports, files)
+        if len(evaluation.reports):
+            _save_figures(evaluation, folder)
         save_json(folder / "report.json", facts(evaluation, worst, command))
 
     return place(Path(out), overwrite, fill, FILES)
 
 
+def _save_figures(evaluation: Evaluation, folder: Path) -> None:
+    reports = evaluation.reports
+    save_csv(folder / "report.csv", reports.label_rows())
+    if reports.convention is not None:
+        save_csv(folder / PUBLISHED_CSV, reports.rows())
+    files = {pair.case: _file_names(pair) for pair in evaluation.pairs.found}
+    save_nnunet_summary(folder / "summary.json", reports.reports, files)
+
+
 def _file_names(pair: CasePair) -> tuple[str, str]:
-    return printable(file_name(pair.reference)), printable(file_name(pair.prediction))
+    return shown_name(pair.reference, pair.case), shown_name(pair.prediction, pair.case)
 
 
 def draw_case(evaluation: Evaluation, item: RankedCase, path: Path, images: Path | None = None) -> None:
@@ -118,24 +127,24 @@ def draw_case(evaluation: Evaluation, item: RankedCase, path: Path, images: Path
         image = None if images is None else _image(images, item.case, geometry, truth.shape)
     except CovfastError as error:
         log.warning("%s: drawn without its image: %s", item.case, error)
-    name = {"dice": "Dice"}.get(item.metric, item.metric)
-    overlay(
-        truth, prediction, f"{item.case}: {item.label}, {name} {item.value:.4f}", path, geometry=geometry, image=image
-    )
+    name = {"dice": "Dice"}.get(item.metric, item.metric.removesuffix("_mm"))
+    unit = f" {evaluation.reports.unit}" if item.metric.endswith("_mm") else ""
+    title = f"{item.case}: {item.label}, {name} {item.value:.4f}{unit}"
+    overlay(truth, prediction, title, path, geometry=geometry, image=image)
 
 
 def _image(images: Path, case: str, geometry: Geometry | None, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """HU in canonical orientation, or grey values of a picture."""
+    """HU in canonical orientation, or grey values of a picture or of what is no HU."""
     path = _find(images, case)
     if geometry is None:
-        picture = read_picture(path)
+        picture = read_drawing(path)
         if picture.shape != shape:
             raise GeometryError(describe(file_name(path), f"{picture.shape} pixels", f"{shape}, as the masks"))
         return picture
-    volume = read(path)
-    if not volume.geometry.canonical().is_close(geometry):
-        raise GeometryError(describe(file_name(path), f"a grid of {volume.geometry.shape}", "the grid of the masks"))
-    return volume.geometry.to_canonical(volume.hu)
+    values, grid = read_drawable(path)
+    if not grid.canonical().is_close(geometry):
+        raise GeometryError(describe(file_name(path), f"a grid of {grid.shape}", "the grid of the masks"))
+    return grid.to_canonical(values)
 
 
 def _find(images: Path, case: str) -> Path:
@@ -148,7 +157,7 @@ def _find(images: Path, case: str) -> Path:
     except OSError as error:
         raise FormatError(describe("images", error.strerror, "a folder that can be read")) from error
     for entry in entries:
-        suffix = image_suffix(entry) or (entry.suffix if is_picture(entry) else "")
+        suffix = image_suffix(entry) or (entry.suffix if entry.suffix.lower() in DRAWING_SUFFIXES else "")
         if (entry.is_dir() or suffix) and printable(entry.name[: len(entry.name) - len(suffix)]) in names:
             return entry
     raise FormatError(describe("images", f"no image called {case}", "one for each case"))

@@ -62,6 +62,7 @@ class _Scene:
     slices: int
     step_mm: tuple[float, float]
     slice_mm: float
+    is_in_mm: bool
 
     @property
     def scale(self) -> float:
@@ -85,8 +86,9 @@ def overlay(
         truth, prediction: (D, H, W) bool on one grid, or (H, W) of a picture.
         title: headline, such as the case's name and its Dice.
         path: PNG to write; it appears whole or not at all.
-        geometry: where the voxels lie; None for a picture or a bare array, whose voxels are drawn as 1 mm cubes.
-        image: the CT in HU on the same grid, or the picture's grey values (uint8); None draws on black.
+        geometry: where the voxels lie; None for a picture or a bare array, whose voxels are drawn as cubes,
+            without the marks of sides and scale.
+        image: the CT in HU on the same grid, or grey values (uint8); None draws on black.
     Returns: an RGB image.
     Raises: ShapeError: arrays of different shapes; OutputError: the file could not be written.
     """
@@ -139,7 +141,8 @@ def _scene(truth: Mask, prediction: Mask, image: npt.NDArray[Any] | None, geomet
         )
     arrays = [array[:, cut[0], cut[1]] for array in arrays]
     values = arrays[2] if len(arrays) > 2 else None
-    return _Scene(arrays[0], arrays[1], values, arrays[0].shape[0], (steps[1], steps[2]), steps[0])
+    in_plane = steps[1], steps[2]
+    return _Scene(arrays[0], arrays[1], values, arrays[0].shape[0], in_plane, steps[0], geometry is not None)
 
 
 def _choose(scene: _Scene) -> Sequence[int]:
@@ -182,6 +185,9 @@ def _tile(scene: _Scene, number: int) -> Image.Image:
     draw = ImageDraw.Draw(tile)
     if scene.slices > 1:
         draw_label(draw, (6, 4), f"axial {number + 1}/{scene.slices}", 14)
+    if scene.is_in_mm:
+        draw_label(draw, (6, size[1] // 2), "R", 17, "lm")
+        draw_label(draw, (size[0] - 6, size[1] // 2), "L", 17, "rm")
         bar = round(BAR_MM * scene.scale)
         draw.rectangle((size[0] - 8 - bar, size[1] - 9, size[0] - 8, size[1] - 6), fill=TEXT)
         draw_label(draw, (size[0] - 8 - bar / 2, size[1] - 12), f"{BAR_MM / 10:g} cm", 13, "ms")
@@ -203,4 +209,4 @@ def _header(draw: ImageDraw.ImageDraw, title: str, *, has_image: bool) -> None:
         draw.text((x + 28, 43), name, TEXT, font(16))
         x += 28 + font(16).getlength(name) + 26
     if not has_image:
-        draw.text((x, 43), "masks alone, without the CT", FAINT, font(16))
+        draw.text((x, 43), "masks alone, without an image", FAINT, font(16))

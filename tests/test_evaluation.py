@@ -21,7 +21,7 @@ from label_files import (
 )
 
 from covfast import evaluation as module
-from covfast.errors import Cancelled, FormatError, GeometryError, ValueRangeError
+from covfast.errors import Cancelled, DTypeError, FormatError, GeometryError, ValueRangeError
 from covfast.evaluation import evaluate_folders, merge_lungs
 from covfast.io import read_labels, write
 from covfast.metrics import evaluate
@@ -170,6 +170,7 @@ def test_values_may_differ_between_the_sides(folders: tuple[Path, Path]) -> None
         {"threads": 2.5},
         {"labels": {"infection": 3}, "lungs_include_infection": True},
         {"convention": "ctseg", "labels": {"liver": 1}},
+        {"convention": "ctseg", "lungs_include_infection": True},
     ],
 )
 def test_wrong_arguments_are_refused_before_the_work(folders: tuple[Path, Path], wrong: dict[str, Any]) -> None:
@@ -177,6 +178,19 @@ def test_wrong_arguments_are_refused_before_the_work(folders: tuple[Path, Path],
     with pytest.raises(ValueRangeError):
         evaluate_folders(*folders, progress=lambda *step: seen.append(step[1]), **wrong)
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reference", None), ("prediction", 3), ("probability", 1.5), ("resample", "no"), ("cancel", 1),
+        ("lungs_include_infection", "yes"), ("progress", 5),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_typed_errors(folders: tuple[Path, Path], name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {"reference": folders[0], "prediction": folders[1], name: value}
+    with pytest.raises(DTypeError, match=f"{name}: got"):
+        evaluate_folders(**arguments)
 
 
 def test_progress_counts_cases(folders: tuple[Path, Path]) -> None:

@@ -68,6 +68,15 @@ def test_overlay_takes_the_slices_with_most_disagreement_apart(monkeypatch: pyte
     assert all(a - b >= 2 for a, b in itertools.pairwise(numbers))
 
 
+def test_overlay_marks_the_sides_of_a_scan_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = captions(monkeypatch)
+    overlay(ball()[15:16], ball()[15:16], "x", geometry=Geometry.from_spacing((1, 48, 56), (5.0, 2.0, 2.0)))
+    assert drawn == ["R", "L", "2 cm"]
+    drawn.clear()
+    overlay(disk(20, 24, 9), disk(22, 24, 9), "x")
+    assert drawn == []
+
+
 def test_overlay_any_orientation_same_picture() -> None:
     expected = np.asarray(overlay(ball(), ball(4), "x", geometry=GRID))
     turned = Geometry.from_spacing((56, 30, 48), (2.0, 5.0, 2.0), "RSA")

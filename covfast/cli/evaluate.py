@@ -15,7 +15,7 @@ from typing import Any
 from covfast.cli import options
 from covfast.cli.progress import progress
 from covfast.cli.segment import SOME_FAILED
-from covfast.errors import OutputError, ValueRangeError, describe, file_name
+from covfast.errors import CovfastError, FormatError, OutputError, ValueRangeError, describe, file_name
 
 log = logging.getLogger("covfast")
 
@@ -39,7 +39,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--worst", type=int, default=5, metavar="N", help="list the N worst cases by Dice and draw them (default 5)"
     )
-    parser.add_argument("--images", metavar="DIR", type=options.path_text, help="the cases' CT, to draw the worst on")
+    parser.add_argument(
+        "--images", metavar="DIR", type=options.path_text, help="the cases' CT or pictures, to draw the worst on"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options.add_output(
         parser, "folder for report.csv, report.json, nnU-Net's summary.json, worst_1.png", required=False
@@ -92,26 +94,32 @@ def run(args: argparse.Namespace) -> int:
     tolerances = parse_tolerances(args.nsd_tol, merge_lungs(asked) if args.lungs_include_infection else asked)
     if not 0 <= args.worst <= MOST_WORST:
         raise ValueRangeError(describe("--worst", args.worst, f"a number from 0 to {MOST_WORST}"))
+    refuse_images(args)
     refuse_output(args)
-    with progress(args.progress) as report:
-        evaluation = evaluate_folders(
-            args.reference,
-            args.prediction,
-            labels=labels,
-            tolerance_mm=tolerances,
-            convention=args.convention,
-            probability=args.probability,
-            resample=args.resample,
-            lungs_include_infection=args.lungs_include_infection,
-            threads=args.threads,
-            progress=report,
-        )
-    if evaluation.pairs.is_single and evaluation.failed:
-        raise evaluation.failed[0].error
+    try:
+        with progress(args.progress) as report:
+            evaluation = evaluate_folders(
+                args.reference,
+                args.prediction,
+                labels=labels,
+                tolerance_mm=tolerances,
+                convention=args.convention,
+                probability=args.probability,
+                resample=args.resample,
+                lungs_include_infection=args.lungs_include_infection,
+                threads=args.threads,
+                progress=report,
+            )
+        if evaluation.pairs.is_single and evaluation.failed:
+            raise evaluation.failed[0].error
+    except FormatError:  # it names a file, which may be called like an argument
+        raise
+    except CovfastError as error:
+        raise type(error)(in_flags(str(error))) from error
     complain(evaluation)
     worst = evaluation.reports.worst(args.worst)
     command = repeat_command(args)
-    if args.output is not None and len(evaluation.reports):
+    if args.output is not None:
         save_evaluation(
             evaluation, args.output, worst=worst, images=args.images, overwrite=args.overwrite, command=command
         )
@@ -125,7 +133,7 @@ def _print(evaluation: Any, worst: list[Any], command: str, as_json: bool) -> No
 
     if as_json:
         print(json.dumps(facts(evaluation, worst, command), indent=2, allow_nan=False, ensure_ascii=False))
-    elif evaluation.pairs.is_single:
+    elif evaluation.pairs.is_single and evaluation.reports.unit == "mm":
         print(evaluation.reports.reports[0])
     elif len(evaluation.reports):
         print(evaluation.reports)
@@ -134,11 +142,12 @@ def _print(evaluation: Any, worst: list[Any], command: str, as_json: bool) -> No
 
 
 def complain(evaluation: Any) -> None:
-    """Says on stderr what failed, what lacks its partner, what was resampled, and labels that occur nowhere."""
+    """Says on stderr what failed, what lacks its partner, and what makes the figures doubtful."""
+    from covfast.evaluation_files import MOST_LABEL
     from covfast.io.pairs import printable
 
     for item in evaluation.failed:
-        log.error("%s: %s: %s", item.case, type(item.error).__name__, printable(str(item.error)))
+        log.error("%s: %s: %s", item.case, type(item.error).__name__, printable(in_flags(str(item.error))))
     for side, names in (
         ("prediction", evaluation.pairs.without_prediction),
         ("reference", evaluation.pairs.without_reference),
@@ -152,11 +161,29 @@ def complain(evaluation: Any) -> None:
     total += len(evaluation.pairs.without_reference)
     if not evaluation.is_complete:
         log.error("%d of %d cases were measured", len(evaluation.reports), total)
+    if evaluation.like_labels:
+        names = ", ".join(evaluation.like_labels)
+        log.warning("probability: 8-bit with nothing above %d, label maps rather than maps: %s", MOST_LABEL, names)
+    if evaluation.reports.unit == "px":
+        log.warning("pictures have no spacing: distances and tolerances are in pixels (px)")
+    _complain_of_labels(evaluation)
+
+
+def _complain_of_labels(evaluation: Any) -> None:
+    """Warns of a label that no reference or no prediction holds."""
     reports = evaluation.reports
+    # A convention's masks of pictures have the value 1, whatever the picture's is.
+    has_values = reports.unit == "mm" or reports.convention is None
     for name in reports.labels:
         of = [report[name] for report in reports if name in report.labels]
-        if not any(label.true_positives + label.false_positives + label.false_negatives for label in of):
-            log.warning("%s occurs in no case; other values are named by --labels", name)
+        sides = (
+            ("reference", of[0].truth_values, sum(label.true_positives + label.false_negatives for label in of)),
+            ("prediction", of[0].prediction_values, sum(label.true_positives + label.false_positives for label in of)),
+        )
+        for side, values, count in sides:
+            shown = f" (value {'+'.join(map(str, values))})" if has_values else ""
+            if not count:
+                log.warning("%s: %s%s occurs in no case; other values are named by --labels", side, name, shown)
 
 
 def parse_labels(texts: list[str]) -> dict[str, Any]:
@@ -195,10 +222,39 @@ def parse_tolerances(texts: list[str] | None, labels: Mapping[str, Any]) -> floa
     return dict(zip(labels, numbers, strict=True))
 
 
+_FLAGS = {
+    "reference and prediction": "-r and -p", "truth": "-r", "reference": "-r", "pred": "-p", "prediction": "-p",
+    "tolerance_mm": "--nsd-tol", "labels": "--labels", "threads": "--threads", "probability": "--probability",
+    "lungs_include_infection": "--lungs-include-infection",
+}  # fmt: skip
+"""Argument of the library -> flag of this command."""
+
+_ARGUMENT = re.compile(rf"({'|'.join(_FLAGS)})(?=[:\[ ])")
+_HINT = ("resample one of them onto the other", "--resample puts the prediction onto the reference's grid")
+
+
+def in_flags(message: str) -> str:
+    """An error's message with the flags' names in place of the arguments' that it begins with or hints at."""
+    found = _ARGUMENT.match(message)
+    named = message if found is None else _FLAGS[found[0]] + message[found.end() :]
+    return named.replace(*_HINT)
+
+
+def refuse_images(args: argparse.Namespace) -> None:
+    """Raises: ValueRangeError: --images without -o; FormatError: the folder is not there."""
+    if args.images is None:
+        return
+    if args.output is None:
+        raise ValueRangeError(describe("--images", "no -o", "-o OUT, where the pictures of the worst cases go"))
+    if not os.path.exists(args.images):
+        raise FormatError(describe("--images", f"no such file or folder, {file_name(args.images)}", "an existing path"))
+
+
 def refuse_output(args: argparse.Namespace) -> None:
     """What can be known to fail is refused before the work.
 
-    Raises: OutputError: results are there, or OUT is one of the inputs, where pictures would be the next run's cases.
+    Raises: OutputError: results are there, or OUT is one of the inputs, where pictures would be the next run's cases;
+        ValueRangeError: OUT is named like one of the files.
     """
     from covfast.evaluation_report import FILES
     from covfast.report import refuse_taken
@@ -206,6 +262,8 @@ def refuse_output(args: argparse.Namespace) -> None:
     if args.output is None:
         return
     out = Path(args.output)
+    if out.suffix.lower() in (".json", ".csv", ".png"):
+        raise ValueRangeError(describe("-o", f"the file name {file_name(out)}", "a folder, for several files"))
     for given in (args.reference, args.prediction, args.probability, args.images):
         if given is not None and out.exists() and os.path.exists(given) and os.path.samefile(given, out):
             raise OutputError(describe("-o", f"an input, {file_name(out)}", "another folder"))

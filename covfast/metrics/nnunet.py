@@ -22,7 +22,8 @@ def nnunet_summary(reports: Sequence[Report], files: Mapping[str, tuple[str, str
 
     Means leave out undefined values (NaN: both masks empty), and the foreground mean is the mean of the labels' means,
     as `compute_metrics_on_folder` has them. A label is named by its value in the reference, a region by its tuple of
-    values, and a label whose values an earlier one has by its own name.
+    values, such as "(1, 2)". A label whose values an earlier one has is named by a tuple that holds the last value once
+    more: "(1,)" after "1". nnU-Net's reader takes all of them as regions.
 
     Args:
         reports: of each case.
@@ -64,7 +65,9 @@ def _keys(reports: Sequence[Report]) -> dict[str, str]:
     for name, label in ((name, label) for report in reports for name, label in report.labels.items()):
         values = label.truth_values
         key = str(values[0]) if len(values) == 1 else str(tuple(values))
-        keys.setdefault(name, key if key not in keys.values() else name)
+        while name not in keys and key in keys.values():
+            key, values = str(tuple(values)), (*values, values[-1])
+        keys.setdefault(name, key)
     return keys
 
 

@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from covfast.errors import DTypeError, ValueRangeError, describe
 from covfast.metrics.conventions import CONVENTIONS
-from covfast.metrics.report import METRICS, SCHEMA_VERSION, Report, json_ready, save_csv, save_json, table
+from covfast.metrics.report import METRICS, SCHEMA_VERSION, LabelReport, Report, json_ready, save_csv, save_json, table
 
 RESAMPLES = 10_000
 """Bootstrap resamples: the ends of the interval then vary by about 1 % of its width from seed to seed."""
 CONFIDENCE = 0.95
+UNITS = ("mm", "px")
 SEED = 0
 CHUNK_VALUES = 1 << 21
 """Drawn values held at once: 16 MiB of indices."""
@@ -36,16 +37,24 @@ DEFINITION = (
 SUMMARISED = tuple(metric for metric in METRICS if metric != "tolerance_mm")
 """What is summarised: all figures of a label but the tolerance, which is an argument."""
 
+PROBABILITY: Mapping[str, tuple[str, ...]] = {
+    "mae": ("mae",), "s_measure": ("s_measure",), "mean_dice": ("mean", "dice"), "max_dice": ("max", "dice"),
+    "mean_e_measure": ("mean", "e_measure"), "max_e_measure": ("max", "e_measure"),
+}  # fmt: skip
+"""Figure of a probability map -> where it stands in `LabelReport.probability`; summarised where there were maps."""
+
 _TABLE = (
     ("dice", "Dice", 4), ("sensitivity", "sensitivity", 4), ("precision", "precision", 4), ("nsd", "NSD", 4),
     ("assd_mm", "ASSD mm", 3), ("hausdorff95_mm", "HD95 mm", 2), ("hausdorff_mm", "HD mm", 2),
-    ("difference_ml", "difference mL", 2),
+    ("difference_ml", "difference mL", 2), ("mae", "MAE", 4), ("s_measure", "S-measure", 4),
+    ("mean_dice", "mean Dice", 4), ("max_dice", "max Dice", 4), ("mean_e_measure", "mean E-measure", 4),
+    ("max_e_measure", "max E-measure", 4),
 )  # fmt: skip
 """Rows of the printed table for each label: key, title, digits."""
 
 _HEADS = ("", "n", "mean", "SD", "median", "95 % CI of mean", "left out")
 
-_SMALLER_IS_BETTER = ("_mm", "_ml", "_percent")
+_SMALLER_IS_BETTER = ("_mm", "_ml", "_percent", "mae")
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,17 @@ class ReportSet:
 
     Args:
         reports: what `evaluate` returned for each case. A label that a report lacks counts as undefined there.
-    Raises: DTypeError if an item is no Report; ValueRangeError if two follow different conventions.
+        unit: "mm", or "px" of pictures without a spacing, which were measured with a spacing of 1: every figure whose
+            name ends in `_mm` is in pixels then.
+    Raises: DTypeError if an item is no Report; ValueRangeError if two follow different conventions or have different
+        tolerances for one label, or a case comes twice.
     """
 
-    def __init__(self, reports: Iterable[Report]) -> None:
+    def __init__(self, reports: Iterable[Report], unit: str = "mm") -> None:
         self.reports = tuple(reports)
+        self.unit = unit
+        if unit not in UNITS:
+            raise ValueRangeError(describe("unit", repr(unit), " or ".join(map(repr, UNITS))))
         for report in self.reports:
             if not isinstance(report, Report):
                 raise DTypeError(describe("reports", type(report).__name__, "Report, what evaluate returns"))
@@ -101,12 +116,25 @@ class ReportSet:
             got = " and ".join(sorted(str(name) for name in conventions))
             raise ValueRangeError(describe("reports", f"conventions {got}", "one convention"))
         self.convention = conventions.pop() if conventions else None
+        self._check_cases()
+        self._tolerances = {label: self._tolerance(label) for label in self.labels}
 
     def __len__(self) -> int:
         return len(self.reports)
 
     def __iter__(self) -> Iterator[Report]:
         return iter(self.reports)
+
+    def __getitem__(self, case: int | str) -> Report:
+        """The report at a place, or of the case of this name. Raises: IndexError; ValueRangeError: no such case."""
+        if not isinstance(case, str):
+            return self.reports[case]
+        if case not in self.cases:
+            raise ValueRangeError(describe("case", repr(case), "one of the cases"))
+        return self.reports[self.cases.index(case)]
+
+    def __repr__(self) -> str:
+        return f"ReportSet({len(self)} case{'s' * (len(self) != 1)} of {', '.join(self.labels) or 'no label'})"
 
     @property
     def cases(self) -> list[str]:
@@ -119,24 +147,25 @@ class ReportSet:
         return list(dict.fromkeys(name for report in self.reports for name in report.labels))
 
     def values(self, label: str, metric: str) -> npt.NDArray[np.float64]:
-        """(cases,) float64 values of one metric of one label; NaN where it is not defined.
+        """(cases,) float64 values of one metric (also of `PROBABILITY`) of one label; NaN where it is not defined.
 
         Raises: ValueRangeError: no such label or metric.
         """
         self._check(label, metric)
         figures = (report.labels.get(label) for report in self.reports)
-        return np.array([math.nan if of is None else float(getattr(of, metric)) for of in figures], np.float64)
+        return np.array([math.nan if of is None else _figure(of, metric) for of in figures], np.float64)
 
     def summary(self) -> Mapping[str, Mapping[str, MetricSummary]]:
-        """label -> metric -> `MetricSummary`, for every metric of `SUMMARISED`."""
+        """label -> metric -> `MetricSummary`, for every metric of `SUMMARISED`; of labels with maps, `PROBABILITY`."""
         return self._summary
 
     @cached_property
     def _summary(self) -> dict[str, dict[str, MetricSummary]]:
         result = {}
         for label in self.labels:
-            columns = np.stack([self.values(label, metric) for metric in SUMMARISED], axis=1)
-            result[label] = dict(zip(SUMMARISED, summarise(columns), strict=True))
+            metrics = (*SUMMARISED, *PROBABILITY) if self._has_map(label) else SUMMARISED
+            columns = np.stack([self.values(label, metric) for metric in metrics], axis=1)
+            result[label] = dict(zip(metrics, summarise(columns), strict=True))
         return result
 
     def published(self) -> dict[str, float]:
@@ -146,12 +175,12 @@ class ReportSet:
     def worst(self, k: int = 5, label: str | None = None, metric: str = "dice") -> list[RankedCase]:
         """The `k` worst cases, the worst first; cases without a value are not ranked.
 
-        Worst is the lowest value; of distances and volume differences the largest, whatever its sign.
+        Worst is the lowest value; of distances, errors and volume differences the largest, whatever its sign.
 
         Args:
             k: how many, at least 0; fewer come back where there are fewer.
             label: the label to rank by; None ranks each case by its worst label.
-            metric: one of `SUMMARISED`.
+            metric: one of `SUMMARISED` or `PROBABILITY`.
         Raises: ValueRangeError: k is negative, or there is no such label or metric.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
@@ -169,8 +198,9 @@ class ReportSet:
     def __str__(self) -> str:
         lines = []
         for label, metrics in self.summary().items():
-            shown = [(key, title, digits) for key, title, digits in _TABLE if metrics[key].n or metrics[key].n_infinite]
-            lines += [[f"{label}, {title}", *_cells(metrics[key], digits)] for key, title, digits in shown]
+            for key, title, digits in _TABLE:
+                if key in metrics and metrics[key].n + metrics[key].n_infinite:
+                    lines.append([f"{label}, {self._title(label, title)}", *_cells(metrics[key], digits)])
         count = len(self.reports)
         text = [f"{count} case{'s' * (count != 1)}", table(_HEADS, lines)]
         published = self.published()
@@ -179,14 +209,26 @@ class ReportSet:
             text += [f"convention {self.convention}, all cases:", table(list(published), [cells])]
         return "\n".join(text)
 
+    def _title(self, label: str, title: str) -> str:
+        """A row's title with its unit, of the NSD with its tolerance."""
+        if title == "NSD" and not math.isnan(self._tolerances[label]):
+            return f"NSD at {self._tolerances[label]:g} {self.unit}"
+        return f"{title.removesuffix('mm')}{self.unit}" if title.endswith(" mm") else title
+
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dict per case and label, or, with a convention, per case as its script has it."""
+        """`label_rows`, or, with a convention, one flat dict per case as its script has it."""
+        if self.convention is None:
+            return self.label_rows()
         return [row for report in self.reports for row in report.rows()]
 
     def label_rows(self) -> list[dict[str, Any]]:
-        """One flat dict per case and label, whatever the convention."""
-        found = zip(self.cases, self.reports, strict=True)
-        return [{"case": case, "label": k, **v.figures()} for case, report in found for k, v in report.labels.items()]
+        """One flat dict per case and label: `METRICS`, and `PROBABILITY` if any case has a map."""
+        more = tuple(PROBABILITY) if any(map(self._has_map, self.labels)) else ()
+        return [
+            {"case": case, "label": name, **of.figures(), **{key: _figure(of, key) for key in more}}
+            for case, report in zip(self.cases, self.reports, strict=True)
+            for name, of in report.labels.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: every report, and the summary with its definition."""
@@ -194,6 +236,7 @@ class ReportSet:
         return {
             "schema_version": SCHEMA_VERSION,
             "convention": self.convention,
+            "unit": self.unit,
             "summary_definition": DEFINITION,
             "summary": json_ready(summary),
             "published": json_ready(self.published()),
@@ -219,8 +262,36 @@ class ReportSet:
     def _check(self, label: str, metric: str) -> None:
         if label not in self.labels:
             raise ValueRangeError(describe("label", repr(label), " or ".join(map(repr, self.labels)) or "no label"))
-        if metric not in METRICS:
-            raise ValueRangeError(describe("metric", repr(metric), f"one of {', '.join(SUMMARISED)}"))
+        if metric not in (*METRICS, *PROBABILITY):
+            raise ValueRangeError(describe("metric", repr(metric), f"one of {', '.join((*SUMMARISED, *PROBABILITY))}"))
+
+    def _has_map(self, label: str) -> bool:
+        return any(label in report.labels and report[label].probability is not None for report in self.reports)
+
+    def _check_cases(self) -> None:
+        names = [report.case for report in self.reports if report.case]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueRangeError(describe("reports", f"the case {twice!r} twice", "each case once"))
+
+    def _tolerance(self, label: str) -> float:
+        """The NSD's, NaN without one. Raises: ValueRangeError: not the same in all reports."""
+        found = {repr(report[label].tolerance_mm) for report in self.reports if label in report.labels}
+        if len(found) > 1:
+            got = f"tolerances of {' and '.join(sorted(found))} {self.unit} for {label!r}"
+            raise ValueRangeError(describe("reports", got, "one tolerance"))
+        return float(found.pop())
+
+
+def _figure(of: LabelReport, metric: str) -> float:
+    if metric not in PROBABILITY:
+        return float(getattr(of, metric))
+    if of.probability is None:
+        return math.nan
+    value: Any = of.probability
+    for key in PROBABILITY[metric]:
+        value = value[key]
+    return float(value)
 
 
 def summarise(columns: npt.NDArray[np.float64]) -> list[MetricSummary]:

@@ -131,13 +131,18 @@ def test_unreadable_file_and_missing_partners_give_8_and_the_rest_is_measured(
     assert not report["is_complete"]
 
 
-def test_nothing_measured_gives_8_and_no_files(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    for path in folders[1].iterdir():
-        path.rename(path.with_name(f"other_{path.name}"))
+def test_nothing_measured_gives_8_and_the_report_that_says_why(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (folders[1] / "a.nii.gz").write_bytes(b"nothing")
+    for case in "bc":
+        (folders[1] / f"{case}.nii.gz").rename(folders[1] / f"other_{case}.nii.gz")
     done = run("-r", folders[0], "-p", folders[1], "-o", tmp_path / "out")
     assert done.returncode == 8
     assert done.stdout == ""
-    assert not (tmp_path / "out").exists()
+    assert written(tmp_path / "out") == {"report.json"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert [item["case"] for item in report["failed"]] == ["a"]
+    assert report["without_prediction"] == ["b", "c"]
 
 
 def test_other_grid_of_a_single_pair_gives_4_and_resample_helps(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -146,6 +151,8 @@ def test_other_grid_of_a_single_pair_gives_4_and_resample_helps(folders: tuple[P
     done = run("-r", folders[0] / "a.nii.gz", "-p", path)
     assert done.returncode == 4, done.stderr
     assert "origin" in done.stderr
+    assert "GeometryError: -p: got" in done.stderr
+    assert "; --resample puts" in done.stderr
     done = run("-r", folders[0] / "a.nii.gz", "-p", path, "--resample")
     assert done.returncode == 0, done.stderr
     assert "resampled onto the reference's grid" in done.stderr
@@ -161,8 +168,15 @@ def test_other_grid_in_a_folder_gives_8(folders: tuple[Path, Path]) -> None:
 def test_values_that_occur_nowhere_are_pointed_out(folders: tuple[Path, Path]) -> None:
     done = run("-r", folders[0], "-p", folders[1], "--labels", "infection=3", "heart=7")
     assert done.returncode == 0
-    assert "heart occurs in no case" in done.stderr
-    assert "infection occurs" not in done.stderr
+    assert "reference: heart (value 7) occurs in no case" in done.stderr
+    assert "prediction: heart (value 7) occurs in no case" in done.stderr
+    assert "infection" not in done.stderr
+
+
+def test_a_value_that_one_side_lacks_is_pointed_out_for_that_side(folders: tuple[Path, Path]) -> None:
+    done = run("-r", folders[0], "-p", folders[1], "--labels", "infection=3:7")
+    assert "prediction: infection (value 7) occurs in no case" in done.stderr
+    assert "reference:" not in done.stderr
 
 
 def test_lungs_include_infection_measures_one_label(folders: tuple[Path, Path]) -> None:
@@ -183,7 +197,120 @@ def test_pictures_follow_a_convention(tmp_path: Path, convention: str) -> None:
     assert f"convention {convention}, all cases" in done.stdout
     assert written(out) == FILES | {"published.csv", "worst_1.png"}
     with (out / "published.csv").open(encoding="utf-8", newline="") as file:
-        assert [row["Name"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+        rows = list(csv.DictReader(file))
+    if convention == "ctseg":  # its script lists files, and its NSD is in mm
+        assert [(row["Name"], row["LesionNSD-3mm"]) for row in rows] == [(f"{n}.png", "nan") for n in range(3)]
+    else:
+        assert [row["Name"] for row in rows] == ["0", "1", "2"]
+
+
+def test_pictures_are_measured_in_pixels_and_say_so(tmp_path: Path) -> None:
+    for side, column in (("r", 24), ("p", 27)):
+        save_picture(tmp_path / side / "0.png", disk(20, column, 9).astype(np.uint8) * 255)
+    for more in ("", "0.png"):
+        done = run("-r", tmp_path / "r" / more, "-p", tmp_path / "p" / more, "--labels", "infection=255")
+        assert done.stderr.count("px") == 1
+        assert "infection, HD95 px" in done.stdout
+        assert " mm" not in done.stdout
+    report = json.loads(run("-r", tmp_path / "r", "-p", tmp_path / "p", "--labels", "x=255", "--json").stdout)
+    assert report["unit"] == "px"
+
+
+def test_volumes_of_one_slice_are_measured(tmp_path: Path) -> None:
+    import SimpleITK
+
+    labels = disk(20, 24, 9).astype(np.uint8)
+    save_labels(tmp_path / "slice.nii.gz", labels[np.newaxis])
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / "flat.nii.gz")
+    for name in ("slice", "flat"):
+        path = tmp_path / f"{name}.nii.gz"
+        out = tmp_path / f"{name}_out"
+        done = run("-r", path, "-p", path, "--labels", "infection=1", "-o", out, "--images", path)
+        assert done.returncode == 0, done.stderr
+        assert "Dice         " in done.stdout
+        assert (out / "worst_1.png").exists()
+
+
+def test_probability_figures_are_printed_and_in_the_csv_and_label_maps_are_doubted(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chance = np.where(lungs_with_infection(1) == 3, 0.75, 0.25).astype(np.float32)
+    (tmp_path / "maps").mkdir()
+    for case in "ab":
+        covfast.write(tmp_path / "maps" / f"{case}.nii.gz", Volume(chance, geometry()))
+    save_labels(tmp_path / "maps" / "c.nii.gz", lungs_with_infection())
+    words = ["-r", folders[0], "-p", folders[1], "--probability", tmp_path / "maps", "-o", tmp_path / "out"]
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "label maps rather than maps: c\n" in done.stderr
+    for title in ("MAE", "S-measure", "mean Dice", "max Dice", "mean E-measure", "max E-measure"):
+        assert f"infection, {title} " in done.stdout
+        assert f"left lung, {title} " not in done.stdout
+    with (tmp_path / "out" / "report.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["mae"] == "nan"
+    alone = evaluate(lungs_with_infection(), lungs_with_infection(1), SPACING_MM, {"infection": 3}, probability=chance)[
+        "infection"
+    ].probability
+    assert alone is not None
+    assert float(rows[2]["mae"]) == alone["mae"]
+    assert float(rows[2]["max_e_measure"]) == alone["max"]["e_measure"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert report["like_labels"] == ["c"]
+    assert report["summary"]["infection"]["s_measure"]["n"] == 3
+
+
+def test_segment_outputs_are_named_by_their_folder(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for case in "abc":
+        (tmp_path / "found" / case).mkdir(parents=True)
+        shutil.copy(folders[1] / f"{case}.nii.gz", tmp_path / "found" / case / "labels.nii.gz")
+    run("-r", folders[0], "-p", tmp_path / "found", "-o", tmp_path / "out", "--worst", "0")
+    nnunet = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert [case["prediction_file"] for case in nnunet["metric_per_case"]] == [f"{c}/labels.nii.gz" for c in "abc"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--nsd-tol", "-1"], "--nsd-tol: got -1"),
+        (["--nsd-tol", "infection=-1"], "--nsd-tol['infection']: got -1"),
+        (["--lungs-include-infection", "--convention", "ctseg"], "--lungs-include-infection: got"),
+        (["--labels", "x=300"], "--labels['x']: got 300"),
+        (["--images", "."], "--images: got no -o"),
+        (["-o", "x.json"], "-o: got the file name x.json"),
+    ],
+)
+def test_errors_name_the_flag(folders: tuple[Path, Path], words: list[str], named: str) -> None:
+    done = run("-r", folders[0], "-p", folders[1], *words)
+    assert done.returncode == 2
+    assert f"ValueRangeError: {named}" in done.stderr
+
+
+def test_images_folder_that_is_not_there_gives_3_before_any_work(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("-r", folders[0], "-p", folders[1], "-o", out, "--images", tmp_path / "absent", "--progress", "json")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "--images: got no such file or folder, absent" in done.stderr
+    assert not out.exists()
+
+
+def test_pictures_are_drawn_on_jpeg_and_volumes_on_what_is_no_hu(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in "rp":
+        save_picture(tmp_path / name / "0.png", disk(20, 24, 9).astype(np.uint8) * 255)
+    save_picture(tmp_path / "i" / "0.jpeg", np.full((48, 56), 200, np.uint8))
+    done = run("-r", tmp_path / "r", "-p", tmp_path / "p", "--convention", "miniseg", "-o", tmp_path / "o1",
+               "--images", tmp_path / "i")  # fmt: skip
+    assert "drawn without" not in done.stderr
+    save_labels(tmp_path / "i" / "c.nii.gz", np.indices(geometry().shape).sum(axis=0).astype(np.uint8))
+    done = run("-r", folders[0], "-p", folders[1], "-o", tmp_path / "o2", "--images", tmp_path / "i", "--worst", "1")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for out in ("o1", "o2"):
+        assert np.asarray(Image.open(tmp_path / out / "worst_1.png")).mean() > 50
 
 
 def test_images_are_drawn_under_the_masks_or_missed_with_a_warning(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -177,6 +177,49 @@ def test_wrong_items_are_refused() -> None:
         ReportSet([made("a"), replace(made("b"), convention="ctseg")])
 
 
+def test_cases_that_come_twice_and_mixed_tolerances_are_refused() -> None:
+    with pytest.raises(ValueRangeError, match="'a' twice"):
+        ReportSet([made("a"), made("b"), made("a")])
+    assert ReportSet([made(""), made("")]).cases == ["1", "2"]
+    with pytest.raises(ValueRangeError, match=r"tolerances of 1\.0 and 2\.0 mm for 'infection'"):
+        ReportSet([made("a"), made("b", tolerance_mm=2.0)])
+    ReportSet([made("a", tolerance_mm=NAN), made("b", tolerance_mm=NAN)])
+
+
+def test_table_names_the_tolerance_and_the_unit() -> None:
+    reports = [made("a", tolerance_mm=2.5), made("b", tolerance_mm=2.5)]
+    assert "infection, NSD at 2.5 mm " in str(ReportSet(reports))
+    text = str(ReportSet(reports, "px"))
+    assert "infection, NSD at 2.5 px " in text
+    assert " mm" not in text
+    with pytest.raises(ValueRangeError, match="unit: got 'cm'"):
+        ReportSet(reports, "cm")
+
+
+def test_a_set_is_a_sequence_that_knows_its_cases() -> None:
+    found = of_dice(0.5, 0.7)
+    assert found[0] is found["case 0"]
+    assert found[-1]["infection"].dice == 0.7
+    assert repr(found) == "ReportSet(2 cases of lungs, infection)"
+    with pytest.raises(IndexError):
+        found[2]
+    with pytest.raises(ValueRangeError, match="case: got 'x'"):
+        found["x"]
+
+
+def test_worst_of_the_maps_error_is_the_largest() -> None:
+    def with_map(case: str, mae: float) -> Report:
+        whole = made(case)
+        figures = {"mae": mae, "s_measure": 0.5, "mean": {"dice": 0.5, "e_measure": 0.6}, "max": {"dice": 0.7}}
+        return replace(whole, labels={"infection": replace(whole["infection"], probability=figures)})
+
+    found = ReportSet(
+        [with_map("a", 0.1), with_map("b", 0.3), replace(made("c"), labels={"lungs": made("c")["lungs"]})]
+    )
+    assert [item.case for item in found.worst(9, "infection", "mae")] == ["b", "a"]
+    assert found.values("infection", "max_dice")[:2].tolist() == [0.7, 0.7]
+
+
 def test_table_says_what_is_left_out() -> None:
     text = str(of_dice(0.5, NAN, 0.7))
     assert text.startswith("3 cases\n")
@@ -261,8 +304,8 @@ def test_nnunet_summary_has_its_layout_and_its_means(tmp_path: Path) -> None:
 
 def test_nnunet_summary_keeps_labels_of_equal_values_apart() -> None:
     truth = np.arange(8, dtype=np.uint8).reshape(2, 2, 2) % 3
-    labels = {"one": {"truth": 1, "prediction": 1}, "as two": {"truth": 1, "prediction": 2}}
+    labels = {"one": {"truth": 1, "prediction": 1}, "as two": {"truth": 1, "prediction": 2}, "more": 1}
     found = ReportSet([evaluate(truth, truth, (1.0, 1.0, 1.0), labels)])
     from covfast.metrics import nnunet_summary
 
-    assert list(nnunet_summary(found.reports)["mean"]) == ["1", "as two"]
+    assert list(nnunet_summary(found.reports)["mean"]) == ["1", "(1,)", "(1, 1)"]  # as nnU-Net writes regions
