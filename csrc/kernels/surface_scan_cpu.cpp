@@ -73,9 +73,9 @@ inline bool is_blank(const char* memory, int64_t bytes) {
     return any == 0;
 }
 
-// out[w] bit i = row[(64 w + i) step] is one of the values; n <= kSegment.
+// out[w] bit i = row[64 w + i] is one of the values; n <= kSegment.
 template <class T>
-void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
+void match_row(const T* row, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
     for (int64_t at = 0; at < n; at += 64) {
         const int64_t rest = n - at < 64 ? n - at : 64;
         uint8_t hit[64] = {};
@@ -84,33 +84,28 @@ void match_row(const T* row, int64_t step, int64_t n, const int64_t* values, int
             T value;
             if (!as_label(values[v], value)) continue;
             if constexpr (sizeof(T) == 1) {
-                if (step == 1) {
-                    bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), rest, static_cast<uint8_t>(value));
-                    continue;
-                }
-            }
-            if (step == 1 && rest == 64) {
+                bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), rest, static_cast<uint8_t>(value));
+            } else if (rest == 64) {
                 for (int64_t i = 0; i < 64; ++i) hit[i] |= row[at + i] == value;
             } else {
-                for (int64_t i = 0; i < rest; ++i) hit[i] |= row[(at + i) * step] == value;
+                for (int64_t i = 0; i < rest; ++i) hit[i] |= row[at + i] == value;
             }
         }
-        out[at / 64] = bits | nonzero_bits(hit);
+        out[at / 64] = sizeof(T) == 1 ? bits : nonzero_bits(hit);
     }
 }
 
-using MatchRow = void (*)(const void* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count,
-                          uint64_t* out);
+using MatchRow = void (*)(const void* row, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out);
 
 template <class T>
-void match_any(const void* row, int64_t step, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
-    match_row(static_cast<const T*>(row), step, n, values, value_count, out);
+void match_any(const void* row, int64_t n, const int64_t* values, int64_t value_count, uint64_t* out) {
+    match_row(static_cast<const T*>(row), n, values, value_count, out);
 }
 
 template <class T>
-int32_t row_fraction(const T* row, int64_t step, int64_t n) {
-    int32_t found = 0;
-    for (int64_t i = 0; i < n; ++i) found |= !is_whole(row[i * step]);
+bool has_fraction(const void* row, int64_t n) {
+    bool found = false;
+    for (int64_t i = 0; i < n; ++i) found |= !is_whole(static_cast<const T*>(row)[i]);
     return found;
 }
 
@@ -145,31 +140,44 @@ LabelReader reader_of(LabelType type) {
     return {nullptr, 0};
 }
 
-// A map, ready to be read row by row along z.
-struct Rows {
-    explicit Rows(const LabelMap& map_) : map(map_), reader(reader_of(map_.type)) {}
+// A map, read along z in segments without gaps.
+class Rows {
+public:
+    explicit Rows(const LabelMap& map) : map_(map), reader_(reader_of(map.type)) {}
 
-    const char* at(int64_t x, int64_t y, int64_t z) const {
-        return static_cast<const char*>(map.data) +
-               (x * map.stride[0] + y * map.stride[1] + z * map.stride[2]) * reader.item;
-    }
-    void match(int64_t x, int64_t y, int64_t z, int64_t n, const int64_t* values, int64_t count, uint64_t* out) const {
-        reader.match(at(x, y, z), map.stride[2], n, values, count, out);
-    }
-    // Whether the row is known to hold nothing but zeros.
-    bool is_background(int64_t x, int64_t y, int64_t n) const {
-        return map.stride[2] == 1 && is_blank(at(x, y, 0), n * reader.item);
-    }
-    int32_t has_fraction(int64_t x, int64_t y, int64_t n) const {
-        if (map.type == LabelType::kF32)
-            return row_fraction(reinterpret_cast<const float*>(at(x, y, 0)), map.stride[2], n);
-        if (map.type == LabelType::kF64)
-            return row_fraction(reinterpret_cast<const double*>(at(x, y, 0)), map.stride[2], n);
-        return 0;
+    // n <= kSegment labels from (x, y, z): where they lie, or copied together if they lie apart. Valid until the next.
+    const void* segment(int64_t x, int64_t y, int64_t z, int64_t n) {
+        const char* from = static_cast<const char*>(map_.data) +
+                           (x * map_.stride[0] + y * map_.stride[1] + z * map_.stride[2]) * reader_.item;
+        if (map_.stride[2] == 1) return from;
+        if (reader_.item == 1) return gather<uint8_t>(from, n);
+        if (reader_.item == 2) return gather<uint16_t>(from, n);
+        return reader_.item == 4 ? gather<uint32_t>(from, n) : gather<uint64_t>(from, n);
     }
 
-    const LabelMap& map;
-    LabelReader reader;
+    void match(const void* segment, int64_t n, const int64_t* values, int64_t count, uint64_t* out) const {
+        reader_.match(segment, n, values, count, out);
+    }
+    bool is_background(const void* segment, int64_t n) const {
+        return is_blank(static_cast<const char*>(segment), n * reader_.item);
+    }
+    bool is_fractional(const void* segment, int64_t n) const {
+        if (map_.type == LabelType::kF32) return has_fraction<float>(segment, n);
+        return map_.type == LabelType::kF64 && has_fraction<double>(segment, n);
+    }
+
+private:
+    template <class T>
+    const void* gather(const char* from, int64_t n) {
+        const T* labels = reinterpret_cast<const T*>(from);
+        T* to = reinterpret_cast<T*>(gathered_);
+        for (int64_t i = 0; i < n; ++i) to[i] = labels[i * map_.stride[2]];
+        return to;
+    }
+
+    const LabelMap& map_;
+    const LabelReader reader_;
+    alignas(64) uint8_t gathered_[kSegment * 8];
 };
 
 // Adds one row's words of both masks to the tally.
@@ -213,31 +221,37 @@ struct ScanRows {
     }
 };
 
+// Adds a segment of both maps to every label's tally.
+void scan_segment(const SurfaceScanParams& p, const Rows& truth, const Rows& prediction, const void* const* segments,
+                  int64_t n, int64_t y, int64_t z, SurfaceTally* tallies) {
+    uint64_t a[kSegmentWords], b[kSegmentWords];
+    if (truth.is_fractional(segments[0], n)) p.is_fraction[0] = 1;
+    if (prediction.is_fractional(segments[1], n)) p.is_fraction[1] = 1;
+    for (int l = 0; l < p.labels; ++l) {
+        const int64_t* first = p.first + 2 * l;
+        truth.match(segments[0], n, p.values + first[0], first[1] - first[0], a);
+        prediction.match(segments[1], n, p.values + first[1], first[2] - first[1], b);
+        tally_words(a, b, (n + 63) / 64, y, z, tallies[l]);
+    }
+}
+
 void scan_planes(const void* params, int64_t begin, int64_t end) {
     const SurfaceScanParams& p = *static_cast<const SurfaceScanParams*>(params);
-    const Rows truth(p.maps[0]), prediction(p.maps[1]);
+    Rows truth(p.maps[0]), prediction(p.maps[1]);
     const ScanRows rows(p);
-    uint64_t a[kSegmentWords], b[kSegmentWords];
     bool wants_zero = false;
     for (int64_t v = 0; v < p.first[2 * p.labels]; ++v) wants_zero |= p.values[v] == 0;
     for (int64_t x = begin; x < end; ++x) {
         SurfaceTally* tallies = p.tallies + x * p.labels;
         for (int l = 0; l < p.labels; ++l) tallies[l] = {0, 0, 0, {p.size[1], rows.length}, {-1, -1}};
-        for (int64_t y = 0; y < rows.count; ++y) {
-            if (!wants_zero && truth.is_background(x, y, rows.length) && prediction.is_background(x, y, rows.length))
-                continue;
-            if (truth.has_fraction(x, y, rows.length)) p.is_fraction[0] = 1;
-            if (prediction.has_fraction(x, y, rows.length)) p.is_fraction[1] = 1;
+        for (int64_t y = 0; y < rows.count; ++y)
             for (int64_t z = 0; z < rows.length; z += kSegment) {
                 const int64_t n = rows.length - z < kSegment ? rows.length - z : kSegment;
-                for (int l = 0; l < p.labels; ++l) {
-                    const int64_t* first = p.first + 2 * l;
-                    truth.match(x, y, z, n, p.values + first[0], first[1] - first[0], a);
-                    prediction.match(x, y, z, n, p.values + first[1], first[2] - first[1], b);
-                    tally_words(a, b, (n + 63) / 64, y, z, tallies[l]);
-                }
+                const void* segments[2] = {truth.segment(x, y, z, n), prediction.segment(x, y, z, n)};
+                const bool is_background =
+                    truth.is_background(segments[0], n) && prediction.is_background(segments[1], n);
+                if (wants_zero || !is_background) scan_segment(p, truth, prediction, segments, n, y, z, tallies);
             }
-        }
         for (int l = 0; l < p.labels; ++l) rows.part(p, tallies[l]);
     }
 }
@@ -245,17 +259,18 @@ void scan_planes(const void* params, int64_t begin, int64_t end) {
 void pack_planes(const void* params, int64_t begin, int64_t end) {
     const SurfacePackParams& p = *static_cast<const SurfacePackParams*>(params);
     const PlaneGrid& grid = p.grid;
+    Rows sides[2] = {Rows(p.maps[0]), Rows(p.maps[1])};
     uint64_t bits[kSegmentWords];
     for (int64_t i = begin; i < end; ++i) {
         const int64_t x = i / 2, side = i % 2;
         uint64_t* plane = p.voxels[side] + x * grid.plane;
         std::memset(plane, 0, grid.cleared(x) * sizeof(uint64_t));
         if (x >= p.size[0]) continue;
-        const Rows rows(p.maps[side]);
         for (int64_t y = 0; y < p.size[1]; ++y)
             for (int64_t z = 0; z < p.size[2]; z += kSegment) {
                 const int64_t n = p.size[2] - z < kSegment ? p.size[2] - z : kSegment;
-                rows.match(x, y, z, n, p.values[side], p.value_count[side], bits);
+                Rows& rows = sides[side];
+                rows.match(rows.segment(x, y, z, n), n, p.values[side], p.value_count[side], bits);
                 uint64_t* out = p.voxels[side] + grid.at(x, z / 64, y);
                 for (int64_t w = 0; w < (n + 63) / 64; ++w) out[w * grid.pitch] = bits[w];
             }
