@@ -139,6 +139,7 @@ private:
         return level;
     }
 
+    const uint64_t* stack(int level) const { return level == 0 ? b_.border[target_] : b_.level[target_][level - 1]; }
     const PlaneGrid& grid_of(int level) const { return level == 0 ? b_.grid : b_.level_grid[level - 1]; }
 
     // Looks through the rows at one x of a level. False if none can beat the best.
@@ -168,9 +169,9 @@ private:
     // Looks at up to eight rows of a level, and below those that can beat the best. sx: the bound along x.
     void look(int level, int64_t tx, int64_t ty, int64_t count, double sx) {
         const PlaneGrid& grid = grid_of(level);
-        const uint64_t* bits = level == 0 ? b_.border[target_] : b_.level[target_][level - 1];
-        const Look here{bits + grid.at(tx, 0, ty), grid.pitch,    grid.words,    z_, limit_, (ty << 2 * level) - y_,
-                        int64_t(1) << 2 * level,   p_.spacing[1], p_.spacing[2], sx, best_};
+        const Look here{
+            stack(level) + grid.at(tx, 0, ty), grid.pitch,    grid.words,    z_, limit_, (ty << 2 * level) - y_,
+            int64_t(1) << 2 * level,           p_.spacing[1], p_.spacing[2], sx, best_};
         int64_t steps[kLanes];
         double bounds[kLanes];
         uint32_t open_rows = look_at(here, steps, bounds) & ((1u << (count < kLanes ? count : kLanes)) - 1);
@@ -192,6 +193,7 @@ private:
         const PlaneGrid& grid = grid_of(level);
         const int64_t left = grid.size[0] - 4 * tx, n = left < 4 ? left : 4, rows = grid.size[1] - 4 * ty;
         const bool is_after = x_ >> 2 * (level + 1) > tx;
+        for (int64_t i = 0; i < n; ++i) __builtin_prefetch(stack(level) + grid.at(4 * tx + i, z_ >> 6, 4 * ty));
         for (int64_t i = 0; i < n; ++i) {
             const int64_t cx = 4 * tx + (is_after ? n - 1 - i : i);
             const double sx = bound(0, x_, cx, level);
