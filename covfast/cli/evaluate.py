@@ -224,10 +224,10 @@ def parse_tolerances(texts: list[str] | None, labels: Mapping[str, Any]) -> floa
 
 _FLAGS = {
     "reference and prediction": "-r and -p", "truth": "-r", "reference": "-r", "pred": "-p", "prediction": "-p",
-    "tolerance_mm": "--nsd-tol", "labels": "--labels", "threads": "--threads", "probability": "--probability",
+    "image": "-p", "tolerance_mm": "--nsd-tol", "labels": "--labels", "threads": "--threads", "probability": "--probability",
     "lungs_include_infection": "--lungs-include-infection",
 }  # fmt: skip
-"""Argument of the library -> flag of this command."""
+"""Argument of the library -> flag of this command; what is resampled is the prediction."""
 
 _ARGUMENT = re.compile(rf"({'|'.join(_FLAGS)})(?=[:\[ ])")
 _HINT = ("resample one of them onto the other", "--resample puts the prediction onto the reference's grid")

@@ -156,6 +156,11 @@ def test_other_grid_of_a_single_pair_gives_4_and_resample_helps(folders: tuple[P
     done = run("-r", folders[0] / "a.nii.gz", "-p", path, "--resample")
     assert done.returncode == 0, done.stderr
     assert "resampled onto the reference's grid" in done.stderr
+    far = Geometry.from_spacing(geometry().shape, SPACING_MM, origin_mm=(0.0, 0.0, 500.0))
+    save_labels(path, lungs_with_infection(), far)
+    done = run("-r", folders[0] / "a.nii.gz", "-p", path, "--resample")
+    assert done.returncode == 4
+    assert "-p: got a grid that lies beside the other" in done.stderr
 
 
 def test_other_grid_in_a_folder_gives_8(folders: tuple[Path, Path]) -> None:
