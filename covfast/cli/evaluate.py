@@ -224,8 +224,8 @@ def parse_tolerances(texts: list[str] | None, labels: Mapping[str, Any]) -> floa
 
 _FLAGS = {
     "reference and prediction": "-r and -p", "truth": "-r", "reference": "-r", "pred": "-p", "prediction": "-p",
-    "image": "-p", "tolerance_mm": "--nsd-tol", "labels": "--labels", "threads": "--threads", "probability": "--probability",
-    "lungs_include_infection": "--lungs-include-infection",
+    "image": "-p", "tolerance_mm": "--nsd-tol", "labels": "--labels", "threads": "--threads",
+    "probability": "--probability", "lungs_include_infection": "--lungs-include-infection",
 }  # fmt: skip
 """Argument of the library -> flag of this command; what is resampled is the prediction."""
 
