@@ -14,9 +14,9 @@ namespace covfast {
 namespace {
 
 // Large blocks ask for huge pages: to touch fresh pages of 4 KiB first costs as much as some passes over them.
-void* host_memory(size_t bytes) {
+void* host_memory(size_t bytes, Arena::Kind kind) {
     constexpr size_t kHugePage = size_t(2) << 20;
-    const size_t alignment = bytes >= 16 * kHugePage ? kHugePage : kAlignment;
+    const size_t alignment = kind == Arena::kDense && bytes >= 16 * kHugePage ? kHugePage : kAlignment;
     void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
 #ifdef __linux__
     if (memory != nullptr && alignment == kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: may be refused
@@ -44,6 +44,7 @@ void Arena::swap(Arena& other) noexcept {
     std::swap(planned_, other.planned_);
     std::swap(capacity_, other.capacity_);
     std::swap(is_committed_, other.is_committed_);
+    std::swap(kind_, other.kind_);
 }
 
 size_t Arena::reserve(size_t count, size_t item_bytes) {
@@ -64,7 +65,7 @@ void Arena::commit() {
         std::swap(old.base_, base_);
         capacity_ = 0;
     }
-    base_ = static_cast<std::byte*>(allocate_ != nullptr ? allocate_(planned_) : host_memory(planned_));
+    base_ = static_cast<std::byte*>(allocate_ != nullptr ? allocate_(planned_) : host_memory(planned_, kind_));
     COVFAST_REQUIRE(base_ != nullptr, MEMORY_LIMIT, "workspace: got a refusal for ", planned_,
                     " bytes, expected that much free memory");
     capacity_ = planned_;

@@ -17,7 +17,9 @@ struct Slot {
 
 class Arena {
 public:
-    Arena() = default;  // host memory
+    enum Kind { kDense, kSparse };  // sparse: much of it may never be touched, and is not to become resident
+
+    explicit Arena(Kind kind = kDense) : kind_(kind) {}  // host memory
     // Memory of a backend: its allocate and release.
     Arena(void* (*allocate)(size_t bytes), void (*release)(void* memory)) : allocate_(allocate), release_(release) {}
     ~Arena();
@@ -48,6 +50,7 @@ private:
     std::byte* base_ = nullptr;
     size_t planned_ = 0, capacity_ = 0;
     bool is_committed_ = false;
+    Kind kind_ = kDense;
 };
 
 }  // namespace covfast

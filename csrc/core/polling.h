@@ -1,6 +1,5 @@
-// Lets a long op be watched and stopped without its kernel knowing: while a PollScope lives on a thread, the parallel
-// loops of that thread stop between slices of some 20 ms to poll. The blocks are those of parallel_for, so the bits
-// too.
+// Lets a long op be watched and stopped without its kernel knowing: while a PollScope lives on a thread, that thread
+// polls after each block that it runs of its parallel loops. The blocks are those of parallel_for, so the bits too.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,5 @@
 // How a caller watches and stops a long native call. Polled by the calling thread, once a tile or oftener than every
-// 200 ms; never from inside a parallel block.
+// 200 ms; also between the blocks that it runs of a parallel loop, never from another thread.
 #pragma once
 #include <atomic>
 #include <cstdint>

@@ -44,7 +44,8 @@ const char* missing() {
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status != cudaSuccess) return cudaGetErrorString(status);
     if (count < 1) return "no CUDA device";
-    int major = 0;
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) == cudaSuccess && device != 0) return "the current CUDA device is not the first";
     const cudaError_t asked = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     if (asked != cudaSuccess) return cudaGetErrorString(asked);
     return major >= 8 ? nullptr : "the GPU's compute capability is below 8.0";

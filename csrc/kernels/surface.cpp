@@ -17,7 +17,7 @@ namespace covfast {
 namespace {
 
 constexpr int64_t kElementsWorthAThread = 200000;  // of both sides: fewer are grouped sooner than a thread wakes
-constexpr int kSlabs = 32;  // blocks of the search for each direction; more than most machines' cores
+constexpr int kMostSlabs = 64;                     // blocks of the search for each direction
 
 // Where one label lies, and how many voxels it has.
 struct Extent {
@@ -26,7 +26,8 @@ struct Extent {
 };
 
 // Plans memory in an arena together with who is to point at it: commit() allocates, sets the pointers, and copies all
-// tables to the backend in one transfer, for which they lie before all else.
+// tables to the backend in one transfer, for which they lie before all else. What holds the pointers must live until
+// then.
 class Layout {
 public:
     Layout(Arena& arena, const Backend& backend, void* stream) : arena_(arena), backend_(backend), stream_(stream) {
@@ -71,10 +72,9 @@ public:
           context_(context),
           backend_(*context.backend),
           is_host_(backend_.adopt == nullptr),
-          slabs_(is_host_ ? kSlabs : 1),
           axes_(memory_order(params)),
           arena_(is_host_ ? Arena() : Arena(backend_.allocate, backend_.release)),
-          far_arena_(is_host_ ? Arena() : Arena(backend_.allocate, backend_.release)) {}
+          far_arena_(is_host_ ? Arena(Arena::kSparse) : Arena(backend_.allocate, backend_.release)) {}
 
     std::vector<LabelMeasure> run_all() {
         const std::vector<Extent> extents = scan();
@@ -181,7 +181,8 @@ private:
             pack.maps[side] = axes_.maps[side];
             int64_t offset = 0;
             for (int i = 0; i < 3; ++i) offset += extent.low[i] * axes_.maps[side].stride[i];
-            pack.maps[side].data = static_cast<const char*>(pack.maps[side].data) + offset * item_bytes(side);
+            pack.maps[side].data =
+                static_cast<const char*>(pack.maps[side].data) + offset * label_bytes(params_.types[side]);
         }
         pack.grid = border.grid;
         set_tables_and_room(label, pack, search);
@@ -189,11 +190,6 @@ private:
         run(context_, &Backend::surface_pack, "surface_pack", pack);
         run(context_, &Backend::surface_border, "surface_border", border);
         find(search, extent.truth > 0 && extent.prediction > 0, out);
-    }
-
-    int64_t item_bytes(int side) const {
-        constexpr int64_t kBytes[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
-        return kBytes[static_cast<int>(params_.types[side])];
     }
 
     // Everything but the far lists, in one block of memory.
@@ -205,6 +201,8 @@ private:
             level = plane_grid((fine->size[0] + 3) / 4, (fine->size[1] + 3) / 4, grid.size[2]);
             fine = &level;
         }
+        // At least four planes a block, so that little memory is cleared for counts, and enough for many cores.
+        if (is_host_) slabs_ = static_cast<int>(std::clamp<int64_t>(grid.size[0] / 4, 1, kMostSlabs));
         search.class_count = static_cast<int>(classes_.square.size()), search.slabs = slabs_;
         search.near_count = static_cast<int>(classes_.classes.size());
         search.size_count = static_cast<int>(sizes_.sizes.size());
@@ -263,6 +261,8 @@ private:
                 for (int64_t x = slab_begin(search, slab); x < slab_begin(search, slab + 1); ++x)
                     total += elements[side * grid.size[0] + x];
             }
+        COVFAST_REQUIRE(total <= UINT32_MAX, MEMORY_LIMIT, "truth, pred: got ", total,
+                        " surface elements, expected at most ", UINT32_MAX, " of a label");
         backend_.upload(search.far_first, far_first.data(), far_first.size() * sizeof(int64_t), context_.stream);
         Layout layout(far_arena_, backend_, context_.stream);
         layout.room(search.far_square, total);
@@ -306,7 +306,7 @@ private:
     const Context& context_;
     const Backend& backend_;
     const bool is_host_;
-    const int slabs_;  // a device cuts the work itself, and one slab is the least to download
+    int slabs_ = 1;  // of the label at work; a device cuts the work itself, and one slab is the least to download
     const MapAxes axes_;
     DistanceClasses classes_;
     ElementSizes sizes_;
@@ -323,8 +323,8 @@ std::vector<LabelMeasure> surface(const SurfaceParams& params, const Context& co
                     " labels, expected as many of both maps");
     for (int axis = 0; axis < params.rank; ++axis) {
         const double mm = params.spacing_mm[axis];
-        COVFAST_REQUIRE(mm > 0 && std::isfinite(mm), VALUE_RANGE, "spacing_mm: got ", mm,
-                        ", expected positive, finite numbers");
+        COVFAST_REQUIRE(mm >= 1e-50 && mm <= 1e50, VALUE_RANGE, "spacing_mm: got ", mm,
+                        ", expected numbers from 1e-50 to 1e50, whose squares keep their digits");
         COVFAST_REQUIRE(params.size[axis] >= 0, SHAPE, "truth: got a size of ", params.size[axis],
                         ", expected 0 or more");
     }

@@ -1,19 +1,18 @@
 // surface: how far apart two label maps' surfaces lie, for every label: counts of voxels, and for each direction the
 // surface elements grouped by their exact distance to the other surface.
 //
-// truth, prediction  (D, H, W) or (H, W) label maps, any integer or whole-number float type, any strides, host memory
-// or
-//                    that of the backend. A label's mask holds the voxels whose value is one of its values.
-// surfels            elements are the corners of voxels whose 2x2x2 (2x2) voxels are not all alike, outside counting as
-//                    background; an element's size is the area (length) that marching cubes gives its 8-bit code:
-//                    google-deepmind/surface-distance, exactly.
-// voxels             elements are the voxels of the mask with a face neighbour outside of it; their size is 1.
-// distance           between an element and the nearest element of the other surface: sqrt of the sum, in axis order,
-// of
+// truth, prediction  (D, H, W) or (H, W) label maps, any integer, bool or whole-number float type, any strides, in the
+//                    memory of the backend. A label's mask holds the voxels whose value is one of its values.
+// surfels            Elements are the corners of voxels whose 2x2x2 (2x2) voxels are not all alike; outside counts as
+//                    background. The size of one is the area (length) that marching cubes gives its 8-bit code, as in
+//                    google-deepmind/surface-distance.
+// voxels             Elements are the voxels of the mask with a face neighbour outside of it; their size is 1.
+// distance           From an element to the nearest of the other surface: sqrt of the sum, in axis order, of
 //                    (steps * spacing)^2 in float64; infinite where the other surface is empty.
 //
-// The same for any layout of the maps and any number of threads. Workspace: some 6 bits a voxel of the largest label's
-// box. Throws SHAPE, VALUE_RANGE (fractions in a float map), MEMORY_LIMIT, UNAVAILABLE.
+// The same for any layout of the maps and any number of threads; an image (2-D) is one thread's work. Workspace: some 6
+// bits a voxel of the largest label's box (8 in 2-D), and room for 9 bytes an element, of which only elements far from
+// the other surface touch theirs. Throws SHAPE, VALUE_RANGE (fractions in a float map), MEMORY_LIMIT, UNAVAILABLE.
 #pragma once
 #include <cstdint>
 #include <vector>

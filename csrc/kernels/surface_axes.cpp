@@ -42,7 +42,10 @@ std::array<double, 256> sizes_by_code(const SurfaceParams& params, const SearchA
 MapAxes memory_order(const SurfaceParams& params) {
     std::array<int, 3> order{0, 1, 2};
     const auto stride = [&](int axis) { return std::abs(params.stride[0][axis]) + std::abs(params.stride[1][axis]); };
-    std::stable_sort(order.begin(), order.begin() + params.rank, [&](int a, int b) { return stride(a) > stride(b); });
+    // A word along an axis of a few voxels would be all but empty: such an axis is fast only if no other is longer.
+    const auto is_short = [&](int axis) { return params.size[axis] < 8; };
+    std::stable_sort(order.begin(), order.begin() + params.rank,
+                     [&](int a, int b) { return is_short(a) != is_short(b) ? is_short(a) : stride(a) > stride(b); });
     if (params.rank == 2) order = {-1, order[0], order[1]};
     MapAxes axes{{order, {}}, {}, {}};
     for (int side = 0; side < 2; ++side) axes.maps[side] = {params.maps[side], params.types[side], {}};

@@ -6,35 +6,32 @@
 namespace covfast::COVFAST_ISA {
 namespace {
 
+// A byte of a bool map: any but 0 is true, as NumPy takes it.
+struct BoolByte {
+    uint8_t byte;
+
+    COVFAST_HD friend bool operator==(BoolByte a, BoolByte b) { return (a.byte != 0) == (b.byte != 0); }
+};
+
 // A value as T; false where T cannot hold it.
 template <class T>
 COVFAST_HD inline bool as_label(int64_t value, T& typed) {
     typed = static_cast<T>(value);
     if constexpr (sizeof(T) == 8 && static_cast<T>(-1) > static_cast<T>(0)) return value >= 0;
+    if constexpr (static_cast<T>(0.5) != static_cast<T>(0))  // a float, which may round to 2^63
+        return typed < T(9.2e18) && typed > T(-9.2e18) && static_cast<int64_t>(typed) == value;
     return static_cast<int64_t>(typed) == value;
+}
+
+COVFAST_HD inline bool as_label(int64_t value, BoolByte& typed) {
+    typed.byte = static_cast<uint8_t>(value);
+    return value == 0 || value == 1;
 }
 
 // Beyond 2^63 every float is whole, but no label is.
 template <class T>
 COVFAST_HD inline bool is_whole(T v) {
     return v > T(-9.2e18) && v < T(9.2e18) && static_cast<T>(static_cast<int64_t>(v)) == v;
-}
-
-COVFAST_HD inline int64_t label_bytes(LabelType type) {
-    switch (type) {
-        case LabelType::kU8:
-        case LabelType::kI8:
-            return 1;
-        case LabelType::kU16:
-        case LabelType::kI16:
-            return 2;
-        case LabelType::kU32:
-        case LabelType::kI32:
-        case LabelType::kF32:
-            return 4;
-        default:
-            return 8;
-    }
 }
 
 // The word at an index of a stack of bit-planes.
@@ -47,6 +44,11 @@ COVFAST_HD inline WordPlace word_place(const PlaneGrid& grid, int64_t index) {
     const int64_t x = index / grid.plane, in_plane = index - x * grid.plane, row = in_plane / grid.pitch;
     const int64_t word = row - 1, y = in_plane - row * grid.pitch - kPad;
     return {x, word, y, x < grid.size[0] && word >= 0 && y >= 0 && y < grid.size[1]};
+}
+
+// The plane of voxels at x, or one without any.
+COVFAST_HD inline const uint64_t* voxel_plane(const SurfaceBorderParams& p, int side, int64_t x) {
+    return x >= 0 && x < p.voxel_size[0] ? p.voxels[side] + x * p.grid.plane : p.empty_plane;
 }
 
 // Squared length of steps along x, y, z, summed in the order of the map's axes: the first two may change places.

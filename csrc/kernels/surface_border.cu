@@ -29,11 +29,6 @@ __device__ uint64_t voxel_word(const uint64_t* lower, const uint64_t* here, cons
     return here[0] & ~(*lower & *upper & here[-1] & here[1] & before & after);
 }
 
-// The plane of voxels at x, or a plane without any.
-__device__ const uint64_t* voxel_plane(const SurfaceBorderParams& p, int side, int64_t x) {
-    return x >= 0 && x < p.voxel_size[0] ? p.voxels[side] + x * p.grid.plane : p.empty_plane;
-}
-
 __global__ void clear_counts_kernel(const __grid_constant__ SurfaceBorderParams p) {
     for (int64_t i = grid_begin(); i < 2 * p.grid.size[0]; i += grid_step()) p.element_count[i] = 0;
 }

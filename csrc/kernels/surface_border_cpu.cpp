@@ -2,8 +2,7 @@
 // of its neighbours. The pyramid joins rows of 4x4 with OR, level by level; along z every level keeps each bit.
 #include <cstring>
 
-#include "cpu/isa.h"
-#include "kernels/surface_pass.h"
+#include "kernels/surface_body.h"
 #include "kernels/table.h"
 
 namespace covfast::COVFAST_ISA {
@@ -39,11 +38,6 @@ int64_t voxel_row(const uint64_t* here, const uint64_t* lower, const uint64_t* u
     }
     for (int64_t y = 0; y < n; ++y) count += __builtin_popcountll(out[y]);
     return count;
-}
-
-// The plane of voxels at x, or a plane without any.
-const uint64_t* voxel_plane(const SurfaceBorderParams& p, int side, int64_t x) {
-    return x >= 0 && x < p.voxel_size[0] ? p.voxels[side] + x * p.grid.plane : p.empty_plane;
 }
 
 void border_plane(const SurfaceBorderParams& p, int side, int64_t x) {

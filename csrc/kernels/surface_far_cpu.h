@@ -133,7 +133,7 @@ public:
 private:
     // Joined rows of about a quarter of the distance to look through: few of them, and bounds that tell them apart.
     int first_level() const {
-        const double step = p_.spacing[0] > p_.spacing[1] ? p_.spacing[0] : p_.spacing[1];
+        const double step = b_.is_flat || p_.spacing[1] > p_.spacing[0] ? p_.spacing[1] : p_.spacing[0];
         int level = 1;
         while (level < kLevels && best_ > step * step * double(int64_t(144) << 4 * (level - 1))) ++level;
         return level;
@@ -149,7 +149,8 @@ private:
         const int64_t own = y_ >> 2 * level, last = grid_of(level).size[1] - 1;
         int64_t low = 0, high = last;
         if (best_ < INFINITY) {
-            const int64_t reach = int64_t(std::sqrt(best_ - sx) / p_.spacing[1]) + 1;
+            const double steps = std::sqrt(best_ - sx) / p_.spacing[1], most = double(b_.grid.size[1]);
+            const int64_t reach = int64_t(steps < most ? steps : most) + 1;
             low = y_ > reach ? (y_ - reach) >> 2 * level : 0;
             high = (y_ + reach) >> 2 * level < last ? (y_ + reach) >> 2 * level : last;
         } else {

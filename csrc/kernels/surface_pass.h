@@ -12,7 +12,13 @@
 
 namespace covfast {
 
-enum class LabelType { kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF32, kF64 };
+enum class LabelType { kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF32, kF64 };
+
+COVFAST_HD constexpr int64_t label_bytes(LabelType type) {
+    if (type == LabelType::kBool || type == LabelType::kU8 || type == LabelType::kI8) return 1;
+    if (type == LabelType::kU16 || type == LabelType::kI16) return 2;
+    return type == LabelType::kU32 || type == LabelType::kI32 || type == LabelType::kF32 ? 4 : 8;
+}
 
 struct LabelMap {
     const void* data;
@@ -20,7 +26,7 @@ struct LabelMap {
     int64_t stride[3];  // x, y, z, in elements
 };
 
-constexpr int kPad = 8;           // zero words at either end of a row: the farthest y step of the near search
+constexpr int kPad = 8;           // zero words at either end of a row: the farthest step of the near search in x, y
 constexpr int kMaxClasses = 255;  // distances of the near search; the index fits a byte
 constexpr int kLevels = 3;        // of the pyramid over the surface: rows of 4x4, 16x16 and 64x64 joined by OR
 

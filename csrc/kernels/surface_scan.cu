@@ -69,6 +69,8 @@ public:
     __device__ uint64_t match(const int64_t* values, int64_t count) const {
         if (is_loaded_) return match_bytes(values, count);
         switch (type_) {
+            case LabelType::kBool:
+                return match_as<BoolByte>(values, count);
             case LabelType::kU8:
                 return match_as<uint8_t>(values, count);
             case LabelType::kI8:
@@ -117,10 +119,12 @@ private:
         uint64_t bits = 0;
         for (int64_t v = 0; v < count; ++v) {
             const int64_t value = values[v];
-            const bool fits = type_ == LabelType::kU8 ? value >= 0 && value < 256 : value >= -128 && value < 128;
-            if (!fits || (is_blank_ && value != 0)) continue;
-            const uint64_t wanted = uint64_t(value & 255) * 0x0101010101010101ull;
-            for (int k = 0; k < kParts; ++k) bits |= zero_bytes(part_[k] ^ wanted) << (8 * k);
+            const bool is_bool = type_ == LabelType::kBool;
+            const int64_t low = type_ == LabelType::kI8 ? -128 : 0, high = is_bool ? 1 : low + 255;
+            if (value < low || value > high || (is_blank_ && value != 0)) continue;
+            const uint64_t wanted = is_bool ? 0 : uint64_t(value & 255) * 0x0101010101010101ull;
+            const uint64_t flip = is_bool && value == 1 ? 255 : 0;
+            for (int k = 0; k < kParts; ++k) bits |= (zero_bytes(part_[k] ^ wanted) ^ flip) << (8 * k);
         }
         return n_ < 64 ? bits & ((uint64_t(1) << n_) - 1) : bits;
     }

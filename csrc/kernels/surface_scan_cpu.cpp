@@ -60,6 +60,17 @@ inline uint64_t equal_bits(const uint8_t* byte, int64_t n, uint8_t value) {
 #endif
 }
 
+template <class T>
+uint64_t byte_bits(const T* row, int64_t n, T value) {
+    return equal_bits(reinterpret_cast<const uint8_t*>(row), n, static_cast<uint8_t>(value));
+}
+
+uint64_t byte_bits(const BoolByte* row, int64_t n, BoolByte value) {
+    const uint64_t in = n < 64 ? (uint64_t(1) << n) - 1 : ~uint64_t(0);
+    const uint64_t is_false = equal_bits(&row->byte, n, 0);
+    return value.byte != 0 ? in & ~is_false : is_false;
+}
+
 // Whether memory is zero all over.
 inline bool is_blank(const char* memory, int64_t bytes) {
     uint64_t any = 0;
@@ -84,7 +95,7 @@ void match_row(const T* row, int64_t n, const int64_t* values, int64_t value_cou
             T value;
             if (!as_label(values[v], value)) continue;
             if constexpr (sizeof(T) == 1) {
-                bits |= equal_bits(reinterpret_cast<const uint8_t*>(row + at), rest, static_cast<uint8_t>(value));
+                bits |= byte_bits(row + at, rest, value);
             } else if (rest == 64) {
                 for (int64_t i = 0; i < 64; ++i) hit[i] |= row[at + i] == value;
             } else {
@@ -109,57 +120,54 @@ bool has_fraction(const void* row, int64_t n) {
     return found;
 }
 
-struct LabelReader {
-    MatchRow match;
-    int64_t item;  // bytes
-};
-
-LabelReader reader_of(LabelType type) {
+MatchRow match_for(LabelType type) {
     switch (type) {
+        case LabelType::kBool:
+            return match_any<BoolByte>;
         case LabelType::kU8:
-            return {match_any<uint8_t>, 1};
+            return match_any<uint8_t>;
         case LabelType::kI8:
-            return {match_any<int8_t>, 1};
+            return match_any<int8_t>;
         case LabelType::kU16:
-            return {match_any<uint16_t>, 2};
+            return match_any<uint16_t>;
         case LabelType::kI16:
-            return {match_any<int16_t>, 2};
+            return match_any<int16_t>;
         case LabelType::kU32:
-            return {match_any<uint32_t>, 4};
+            return match_any<uint32_t>;
         case LabelType::kI32:
-            return {match_any<int32_t>, 4};
+            return match_any<int32_t>;
         case LabelType::kU64:
-            return {match_any<uint64_t>, 8};
+            return match_any<uint64_t>;
         case LabelType::kI64:
-            return {match_any<int64_t>, 8};
+            return match_any<int64_t>;
         case LabelType::kF32:
-            return {match_any<float>, 4};
+            return match_any<float>;
         case LabelType::kF64:
-            return {match_any<double>, 8};
+            return match_any<double>;
     }
-    return {nullptr, 0};
+    return nullptr;
 }
 
 // A map, read along z in segments without gaps.
 class Rows {
 public:
-    explicit Rows(const LabelMap& map) : map_(map), reader_(reader_of(map.type)) {}
+    explicit Rows(const LabelMap& map) : map_(map), match_(match_for(map.type)), item_(label_bytes(map.type)) {}
 
     // n <= kSegment labels from (x, y, z): where they lie, or copied together if they lie apart. Valid until the next.
     const void* segment(int64_t x, int64_t y, int64_t z, int64_t n) {
         const char* from = static_cast<const char*>(map_.data) +
-                           (x * map_.stride[0] + y * map_.stride[1] + z * map_.stride[2]) * reader_.item;
+                           (x * map_.stride[0] + y * map_.stride[1] + z * map_.stride[2]) * item_;
         if (map_.stride[2] == 1) return from;
-        if (reader_.item == 1) return gather<uint8_t>(from, n);
-        if (reader_.item == 2) return gather<uint16_t>(from, n);
-        return reader_.item == 4 ? gather<uint32_t>(from, n) : gather<uint64_t>(from, n);
+        if (item_ == 1) return gather<1>(from, n);
+        if (item_ == 2) return gather<2>(from, n);
+        return item_ == 4 ? gather<4>(from, n) : gather<8>(from, n);
     }
 
     void match(const void* segment, int64_t n, const int64_t* values, int64_t count, uint64_t* out) const {
-        reader_.match(segment, n, values, count, out);
+        match_(segment, n, values, count, out);
     }
     bool is_background(const void* segment, int64_t n) const {
-        return is_blank(static_cast<const char*>(segment), n * reader_.item);
+        return is_blank(static_cast<const char*>(segment), n * item_);
     }
     bool is_fractional(const void* segment, int64_t n) const {
         if (map_.type == LabelType::kF32) return has_fraction<float>(segment, n);
@@ -167,16 +175,16 @@ public:
     }
 
 private:
-    template <class T>
+    // By bytes: what is copied here is read as the map's own type.
+    template <int kBytes>
     const void* gather(const char* from, int64_t n) {
-        const T* labels = reinterpret_cast<const T*>(from);
-        T* to = reinterpret_cast<T*>(gathered_);
-        for (int64_t i = 0; i < n; ++i) to[i] = labels[i * map_.stride[2]];
-        return to;
+        for (int64_t i = 0; i < n; ++i) std::memcpy(gathered_ + i * kBytes, from + i * map_.stride[2] * kBytes, kBytes);
+        return gathered_;
     }
 
     const LabelMap& map_;
-    const LabelReader reader_;
+    const MatchRow match_;
+    const int64_t item_;  // bytes
     alignas(64) uint8_t gathered_[kSegment * 8];
 };
 
@@ -225,8 +233,8 @@ struct ScanRows {
 void scan_segment(const SurfaceScanParams& p, const Rows& truth, const Rows& prediction, const void* const* segments,
                   int64_t n, int64_t y, int64_t z, SurfaceTally* tallies) {
     uint64_t a[kSegmentWords], b[kSegmentWords];
-    if (truth.is_fractional(segments[0], n)) p.is_fraction[0] = 1;
-    if (prediction.is_fractional(segments[1], n)) p.is_fraction[1] = 1;
+    if (truth.is_fractional(segments[0], n)) __atomic_store_n(&p.is_fraction[0], 1, __ATOMIC_RELAXED);
+    if (prediction.is_fractional(segments[1], n)) __atomic_store_n(&p.is_fraction[1], 1, __ATOMIC_RELAXED);
     for (int l = 0; l < p.labels; ++l) {
         const int64_t* first = p.first + 2 * l;
         truth.match(segments[0], n, p.values + first[0], first[1] - first[0], a);

@@ -119,7 +119,7 @@ private:
             Words shared = Words::load(around[0] + at);
             shared &= pending;
             pending ^= shared;
-            for (int c = 1; c < p_.class_count && !pending.is_zero(); ++c) {
+            for (int c = 1; c < p_.near_count && !pending.is_zero(); ++c) {
                 Words hit = shifted(p_, p_.classes[c], around, at);
                 hit &= pending;
                 pending ^= hit;

@@ -27,7 +27,8 @@ LabelType label_type(const py::dtype& type, const char* name) {
     const char kind = type.kind();
     const auto size = type.itemsize();
     const bool is_native = type.byteorder() == '=' || type.byteorder() == '|';
-    if (is_native && (kind == 'b' || (kind == 'u' && size == 1))) return LabelType::kU8;
+    if (is_native && kind == 'b') return LabelType::kBool;
+    if (is_native && kind == 'u' && size == 1) return LabelType::kU8;
     if (is_native && kind == 'i' && size == 1) return LabelType::kI8;
     if (is_native && kind == 'u') return size == 2 ? LabelType::kU16 : size == 4 ? LabelType::kU32 : LabelType::kU64;
     if (is_native && kind == 'i') return size == 2 ? LabelType::kI16 : size == 4 ? LabelType::kI32 : LabelType::kI64;
@@ -106,7 +107,10 @@ HostBytes without_gaps(MapView& map) {
         if (span < 0) bytes.first += span;
     }
     if (bytes.count <= map.bytes()) return bytes;
-    map = map_view(py::array::ensure(map.owner, py::array::c_style), "map");
+    const py::array copy = py::array::ensure(map.owner, py::array::c_style);
+    COVFAST_REQUIRE(bool(copy), MEMORY_LIMIT, "memory: got a refusal for ", map.bytes(),
+                    " bytes, expected that much free memory");
+    map = map_view(copy, "map");
     return {map.data, map.bytes()};
 }
 
@@ -136,7 +140,7 @@ private:
 SurfaceKind kind_of(const std::string& kind) {
     if (kind == "surfels") return SurfaceKind::kSurfels;
     if (kind == "voxels") return SurfaceKind::kVoxels;
-    COVFAST_REQUIRE(kind == "none", VALUE_RANGE, "surface: got '", kind, "', expected 'surfels' or 'voxels'");
+    COVFAST_REQUIRE(kind == "none", VALUE_RANGE, "surface: got '", kind, "', expected 'surfels', 'voxels' or 'none'");
     return SurfaceKind::kNone;
 }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -331,3 +334,52 @@ def test_surface_measure_bad_spacing_is_refused(spacing_mm: tuple[float, ...]) -
 def test_surface_measure_spacing_of_another_rank_is_refused() -> None:
     with pytest.raises(CovfastError):
         measure(*maps(), ONE, (1.0, 1.0))
+
+
+def test_surface_measure_axes_of_very_different_spacing(backend: str) -> None:
+    truth, prediction = np.zeros((2, 20, 20, 20), bool)
+    truth[0], prediction[19] = True, True
+    distances = measure(truth, prediction, ONE, (1e9, 1e-9, 1.0))[0][4][0]
+    assert distances[-1] == 19e9
+
+
+def test_surface_measure_any_byte_but_zero_of_a_bool_map_is_true(backend: str) -> None:
+    truth = maps()[0] == 1
+    odd = (truth.astype(np.uint8) * 255).view(bool)
+    for map_ in (odd, odd[:, ::-1, ::2]):
+        like = truth if map_ is odd else truth[:, ::-1, ::2]
+        for values in ([1], [0], [0, 1], [2]):
+            found = measure(map_, like, [(values, values)])[0][:4]
+            assert found[1] == found[2] == 0
+            assert found[0] == np.isin(like, values).sum()
+
+
+@pytest.mark.parametrize("shape", [(4000, 1, 1), (1, 4000, 1), (300, 300, 1), (2, 5, 3000), (3000, 5, 2), (7, 900)])
+def test_surface_measure_thin_arrays(shape: tuple[int, ...], backend: str) -> None:
+    rng = np.random.default_rng(len(shape))
+    truth, prediction = rng.random((2, *shape)) < 0.02
+    spacing = (0.7, 1.0, 2.5)[: len(shape)]
+    mine, theirs = (f(truth, prediction, ONE, spacing, "surfels")[0] for f in (measure, reference.surface_measure))
+    assert mine[:4] == theirs[:4]
+    for side in (4, 5):
+        ours, right = (np.repeat(group[0], group[2]) for group in (mine[side], theirs[side]))
+        assert ours == pytest.approx(right, rel=CLOSE)
+
+
+def test_surface_measure_interrupt_returns_soon() -> None:
+    rng = np.random.default_rng(0)
+    truth, prediction = np.zeros((2, 300, 300, 300), bool)
+    truth[:] = rng.random(truth.shape) < 0.5
+    prediction[150, 150, ::10] = True  # far from nearly everything: seconds of work
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        measure(truth, prediction, threads=2)
+    assert time.perf_counter() - sent[0] < 0.5  # a block of the search here; 0.2 s where the machine is idle
+    timer.join()
