@@ -91,12 +91,14 @@ def _add_binary(low: Lowering, node: Any, op: str, first: Any, second: Any, is_r
 
 def _spread(low: Lowering, node: Any, argument: Any) -> str:
     """Value of an operand, repeated along the axes where it has one sample and the node more."""
-    source = low.value(argument, node)
-    if spatial(argument) == spatial(node):
-        return source
+    source, given, wanted = low.value(argument, node), spatial(argument), spatial(node)
+    if len(given) != len(wanted):
+        low.refuse(node, f"an operand with {len(given)} spatial axes", f"{len(wanted)}")
+    if not any(n == "1" != m for n, m in zip(given, wanted, strict=True)):
+        return source  # other differences are two ways to write one size, or an error when it runs
     like = low.like(node)
-    if like is None or len(spatial(argument)) != _rank(node):
-        low.refuse(node, f"an operand of size {spatial(argument)}", f"the other's size, {spatial(node)}, or ones")
+    if like is None:
+        low.refuse(node, f"an operand of size {given}", f"beside one of size {wanted}")
     return low.insert(node, "resize_nearest", [source, like], exact=False)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import covfast
+from covfast import ValueRangeError
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -341,3 +342,10 @@ def test_export_network_any_backend_and_number_of_threads(exported: tuple[Any, P
     np.testing.assert_allclose(alone, expected, rtol=0, atol=TOLERANCE * float(np.ptp(expected)))
     for threads in (2, 3, 7):
         np.testing.assert_array_equal(covfast.load(path, threads=threads)(x), alone)
+
+
+@pytest.mark.parametrize("multiple", [None, 4])
+def test_export_network_of_another_multiple_raises_asking_for_it(tmp_path: Path, multiple: Any) -> None:
+    with pytest.raises(ValueRangeError, match=r"Sizes of tensors must match .* at a size of .*give multiple="):
+        covfast.export(two_d(False), tmp_path / "m.covfast", (1, 2, 48, 64), multiple=multiple)
+    assert list(tmp_path.iterdir()) == []
