@@ -6,8 +6,8 @@
 // y     (n, channels, plane) f32, contiguous; may be x, may not overlap it otherwise
 // m and v in f64, v about the mean of pieces; within some roundings of f32 of the greatest |y|. The same bits for any
 // number of threads. Workspace: group_norm_workspace() floats, aligned to 8 bytes.
-// Throws SHAPE if a size is negative or groups do not divide the channels, VALUE_RANGE if eps is negative or not
-// finite. Source: torch.nn.GroupNorm, and InstanceNorm3d without running statistics.
+// Throws SHAPE if a size is negative or groups do not divide the channels, VALUE_RANGE if eps is not finite or below 0.
+// Source: torch.nn.GroupNorm, and InstanceNorm3d without running statistics.
 #pragma once
 #include <cstdint>
 
@@ -25,8 +25,8 @@ struct GroupNormParams {
 
 constexpr int64_t kGroupNormPiece = 1 << 14;  // values whose mean and variance one item takes: 64 KiB, in L2
 
-// Pieces of the values of one group of one image.
-constexpr int64_t group_norm_pieces(int64_t channels, int64_t groups, int64_t plane) {
+// Pieces of the values of one group of one image; static, as files of several instruction sets include this.
+static constexpr int64_t group_norm_pieces(int64_t channels, int64_t groups, int64_t plane) {
     return (channels / groups * plane + kGroupNormPiece - 1) / kGroupNormPiece;
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 constexpr int64_t kGroupsPerBlock = 64;
 
-// Of a piece: mean and sum of squared deviations from it; in a group's first piece in the end mean and 1 / sqrt(v +
-// eps).
+// Of a piece: mean and sum of squared deviations from it. In the end a group's first piece has the group's mean and
+// 1 / sqrt(v + eps).
 struct Moments {
     double mean, spread;
 };

@@ -1,7 +1,7 @@
 // log(x) in f32 for normal x > 0 without a call, so that a loop over it vectorises and gives the same bits on every
 // machine of one instruction set. log(2^k m) = k ln 2 + 2 atanh(s) with s = (m - 1) / (m + 1) and m in
-// [1 / sqrt 2, sqrt 2), atanh by its series to s^9 (remainder below 2^-30). Within 2 units in the last place; NaN stays
-// NaN. Source: Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 5.
+// [1 / sqrt 2, sqrt 2), atanh by its series to s^9 (remainder below 2^-30). Within 2 units in the last place.
+// NaN stays NaN. Source: Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 5.
 #pragma once
 #include <cstdint>
 

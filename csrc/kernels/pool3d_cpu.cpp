@@ -27,7 +27,7 @@ void keep_greatest(float* best, const float* x, int64_t stride, Span span) {
     }
 }
 
-void add_row(PoolKind kind, float (*tile)[kTile], const float* row, const RowTaps& taps) {
+void pool_row(PoolKind kind, float (*tile)[kTile], const float* row, const RowTaps& taps) {
     if (kind == PoolKind::kMean) return add_row<1>(tile, row, taps, kOnes, 0);
     const int64_t origin = taps.first * taps.stride - taps.padding;
     for (int64_t k = 0; k < taps.taps; ++k)
@@ -42,7 +42,7 @@ void pool_window(float (*tile)[kTile], const Pool3dParams& p, const float* x, in
         for (int64_t kh = 0; kh < p.kernel[1]; ++kh) {
             const int64_t h = oh * p.stride[1] - p.padding[1] + kh * p.dilation[1];
             if (h < 0 || h >= p.in_size[1]) continue;
-            add_row(p.kind, tile, x + (d * p.in_size[1] + h) * p.in_size[2], taps);
+            pool_row(p.kind, tile, x + (d * p.in_size[1] + h) * p.in_size[2], taps);
         }
     }
 }

@@ -5,9 +5,9 @@
 //
 // x  (planes, in_size) f32, contiguous; planes = batch * channels
 // y  (planes, out_size) f32, contiguous; may not overlap x
-// Positions and sums in f32, as in torch: within 2^-23 * n_in of the difference of neighbours. Constants stay exact,
-// and copies are. Throws SHAPE if a size is below 1, VALUE_RANGE if a factor is not a positive finite number. Source:
-// torch.nn.functional.interpolate, modes linear, bilinear, trilinear, nearest, nearest-exact.
+// Positions and sums in f32, as in torch: within 2^-23 * n_in of the difference of neighbours. Constants stay exact.
+// Throws SHAPE if a size is below 1, VALUE_RANGE if a factor is not a positive finite number.
+// Source: torch.nn.functional.interpolate, modes linear, bilinear, trilinear, nearest, nearest-exact.
 #pragma once
 #include <cstdint>
 

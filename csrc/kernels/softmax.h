@@ -3,8 +3,8 @@
 //
 // x  (n, channels, plane) f32, contiguous
 // y  (n, channels, plane) f32, contiguous; may be x, may not overlap it otherwise
-// Sums in f32 in the order of c: within (channels + 4) * 2^-24, a logarithm by as much beside
-// 2^-23 of itself. No workspace. Throws SHAPE if there is no channel.
+// Sums in f32 in the order of c: within (channels + 4) * 2^-24, a logarithm within as much and 2^-23 of itself. No
+// workspace. Throws SHAPE if there is no channel.
 #pragma once
 #include <cstdint>
 
