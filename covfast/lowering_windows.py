@@ -177,7 +177,10 @@ def _pad(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
 def crop(low: Lowering, node: Any, a: Mapping[str, Any], axis: int) -> None:
     """A slice along a spatial axis, as a padding by negative numbers; the distances to both borders are numbers."""
     taken = a["self"].meta["val"].shape[axis] - node.meta["val"].shape[axis]
-    total, start, end = whole_number(taken), whole_number(a["start"] or 0), whole_number(a.get("end", 0))
+    last = a.get("end", 0)  # narrow has a length in its place
+    total, start, end = whole_number(taken), whole_number(a["start"] or 0), whole_number(last)
+    if last is None:
+        end = _TO_THE_END
     if total is not None and start is not None and start >= 0:
         front = start
     elif total is not None and end is not None and (end < 0 or end >= _TO_THE_END):

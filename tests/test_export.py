@@ -265,6 +265,8 @@ THREE_D = {
     "nearest-exact": nn.Upsample(scale_factor=2, mode="nearest-exact"),
     "global": nn.AdaptiveAvgPool3d(1),
     "constant": nn.ConstantPad3d((1, 0, 2, 1, -1, 3), 0.25),
+    "rows": Applied(lambda x: x[:, :, 1:, 2:-1, -x.shape[4] :]),
+    "narrowed": Applied(lambda x: x.narrow(3, 2, x.shape[3] - 3).narrow(1, 1, 1)),
     "norm": nn.GroupNorm(1, 2),
     "dropout": nn.Sequential(nn.Conv3d(2, 3, 1), nn.AlphaDropout(), nn.FeatureAlphaDropout(), nn.Dropout3d()),
 }
