@@ -11,13 +11,14 @@ __all__: list[str] = [
     "Segmenter",
     "Session",
     "activation",
-    "avg_pool3d",
     "backends",
     "binary",
     "choose_backend",
     "conv3d",
+    "conv_transpose3d",
     "error_list",
     "forget_last_backend",
+    "group_norm",
     "hardware_threads",
     "has_op",
     "last_backend",
@@ -25,6 +26,8 @@ __all__: list[str] = [
     "lungs_workspace_bytes",
     "null",
     "open_network",
+    "pad3d",
+    "pool3d",
     "resample_axis",
     "resize3d",
     "slice_channels",
@@ -89,16 +92,6 @@ def activation(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
-def avg_pool3d(
-    x: numpy.typing.NDArray[numpy.float32],
-    kernel: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-    stride: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-    ceil_mode: bool,
-    count_include_pad: bool,
-    device: str,
-    threads: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
 def backends() -> list[dict[str, str | None]]: ...
 def binary(
     a: numpy.typing.NDArray[numpy.float32],
@@ -119,8 +112,31 @@ def conv3d(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def conv_transpose3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    window: typing.Annotated[
+        collections.abc.Sequence[
+            typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]
+        ],
+        "FixedSize(4)",
+    ],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def error_list() -> list[tuple[str, int, str, str]]: ...
 def forget_last_backend() -> None: ...
+def group_norm(
+    x: numpy.typing.NDArray[numpy.float32],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    weight: numpy.typing.NDArray[numpy.float32] | None,
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def hardware_threads() -> int: ...
 def has_op(backend: str, op: str) -> bool: ...
 def last_backend() -> str: ...
@@ -140,6 +156,28 @@ def null(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def open_network(path: bytes) -> Network: ...
+def pad3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    before: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    after: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    value: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def pool3d(
+    x: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    window: typing.Annotated[
+        collections.abc.Sequence[
+            typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]
+        ],
+        "FixedSize(4)",
+    ],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def resample_axis(
     x: numpy.typing.NDArray[numpy.float32],
     n_out: typing.SupportsInt | typing.SupportsIndex,
@@ -150,7 +188,7 @@ def resample_axis(
 def resize3d(
     x: numpy.typing.NDArray[numpy.float32],
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-    align_corners: bool,
+    kind: typing.SupportsInt | typing.SupportsIndex,
     factor: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
@@ -163,7 +201,10 @@ def slice_channels(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def softmax(
-    x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
+    x: numpy.typing.NDArray[numpy.float32],
+    is_log: bool,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def surface_measure(
     truth: typing.Any,

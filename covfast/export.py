@@ -150,7 +150,13 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
         counts = [round(n * share / step) for n, step in zip(shape[2:], steps, strict=True)]
         sizes = [max(1, count + axis) * step for axis, (count, step) in enumerate(zip(counts, steps, strict=True))]
         x = rng.standard_normal((batch, shape[1], *sizes), dtype=np.float32)
-        expected = module(torch.from_numpy(x).to(_device(module)))
+        try:
+            expected = module(torch.from_numpy(x).to(_device(module)))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueRangeError(
+                describe("module", f"{reason} at a size of {sizes}", "free sizes", "give multiple= where it needs one")
+            ) from error
         while isinstance(expected, (tuple, list)):
             expected = expected[0]
         truth, got = expected.cpu().numpy(), net(x)

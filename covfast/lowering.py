@@ -61,8 +61,8 @@ class Lowering:
         elif node.op == "output":
             self.output_name = self.value(_first(node.args[0]), node)
         elif node.target is operator.getitem:
-            parts = self._parts.get(node.args[0].name)
-            if parts is not None:
+            parts = self._parts.get(node.args[0].name, [])
+            if node.args[1] < len(parts):  # what follows, such as the places of maxima, has no value
                 self._bind(node, parts[node.args[1]])
         elif _is_tensor(node):
             name = op_name(node)
@@ -98,6 +98,16 @@ class Lowering:
         """Append a node whose output has the name of the trace's node."""
         self.nodes.append({"op": op, "inputs": list(inputs), "output": node.name, **attributes})
         self._bind(node, node.name)
+
+    def insert(self, node: Any, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Append a node that the trace has not, on the way to the given one; the value that it makes."""
+        output = f"{node.name}.{op}"
+        self.nodes.append({"op": op, "inputs": list(inputs), "output": output, **attributes})
+        return output
+
+    def add_first(self, node: Any, op: str, inputs: Sequence[str], **attributes: Any) -> None:
+        """Append a node whose output is the first of the list that the trace's node gives, to be taken by getitem."""
+        self._parts[node.name] = [self.insert(node, op, inputs, **attributes)]
 
     def add_list(self, node: Any, parts: Sequence[tuple[str, int, int]]) -> None:
         """Append slices (input, first, count), to be taken by getitem."""
@@ -145,11 +155,8 @@ class Lowering:
 
     def like(self, node: Any) -> str | None:
         """The latest value whose size is, symbol for symbol, that of the node."""
-        size = [str(n) for n in node.meta["val"].shape[2:]]
-        for value, traced in reversed(self._traced.items()):
-            if [str(n) for n in traced.meta["val"].shape[2:]] == size:
-                return value
-        return None
+        size = spatial(node)
+        return next((value for value, traced in reversed(self._traced.items()) if spatial(traced) == size), None)
 
     def _drop_unused(self) -> None:
         """Leave only what the output needs."""
@@ -185,6 +192,20 @@ def _first(output: Any) -> Any:
 def _is_tensor(node: Any) -> bool:
     value = node.meta.get("val")
     return hasattr(value, "shape") or (isinstance(value, (list, tuple)) and any(hasattr(v, "shape") for v in value))
+
+
+def spatial(node: Any) -> list[str]:
+    """Sizes of a node of the trace along D, H, W, symbols written out."""
+    return [str(n) for n in node.meta["val"].shape[2:]]
+
+
+def whole_number(value: Any) -> int | None:
+    """An int, or the one that a symbolic size or a node that computes it always is; None for what varies."""
+    held = value.meta["val"] if hasattr(value, "meta") else value
+    if isinstance(held, int) or not hasattr(held, "node"):
+        return int(held) if isinstance(held, int) else None
+    expression = held.node.expr.simplify()
+    return int(expression) if expression.is_number else None
 
 
 def op_name(node: Any) -> str:

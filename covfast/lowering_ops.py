@@ -1,4 +1,7 @@
-"""How each aten op of a trace becomes nodes of a package's graph; `OPS` is the closed list."""
+"""How each aten op of a trace becomes nodes of a package's graph; `OPS` is the closed list.
+
+Those whose outputs see a neighbourhood, or whole images, stand in `lowering_windows`.
+"""
 
 # torch is not followed by the type checker: its nodes are Any.
 # mypy: no-warn-return-any
@@ -11,104 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.lowering import Lower, Lowering, op_name
-
-
-def _axes(value: Any, rank: int) -> list[int]:
-    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
-    return [int(n) for n in (numbers * rank if len(numbers) == 1 else numbers)]
+from covfast import lowering_windows as windows
+from covfast.lowering import Lower, Lowering, op_name, spatial, whole_number
 
 
 def _rank(node: Any) -> int:
     return len(node.meta["val"].shape) - 2
 
 
-def _conv(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    weight, bias = low.constant(a["weight"]), low.constant(a["bias"])
-    if weight is None or isinstance(a["padding"], str):
-        low.refuse(node, "a convolution with computed weights or padding given by name", "parameters and numbers")
-    rank = _rank(node)
-    name = low.module_name(a["weight"], node)
-    attributes: dict[str, Any] = {"weight": low.keep(name, weight)}
-    if bias is not None:
-        attributes["bias"] = low.keep(low.module_name(a["bias"], node), bias)
-    for key in ("stride", "padding", "dilation"):
-        attributes[key] = _axes(a[key], rank)
-    low.add(node, "conv", [low.value(a["input"], node)], **attributes, groups=int(a["groups"]))
-
-
-def _batch_norm(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    mean, variance = low.constant(a["running_mean"]), low.constant(a["running_var"])
-    if mean is None or variance is None or a["training"]:
-        low.refuse(node, "a BatchNorm without running statistics", "one in evaluation mode")
-    weight, bias = low.constant(a["weight"]), low.constant(a["bias"])
-    scale = (1.0 if weight is None else weight) / np.sqrt(variance + a["eps"])
-    shift = (0.0 if bias is None else bias) - mean * scale
-    source = low.value(a["input"], node)
-    made = low.node_of(source)
-    if made is not None and made["op"] == "conv":
-        _fold(low, made, scale, shift)
-        low.rename_output(made, node)
-    else:
-        name = low.module_name(a["running_mean"], node).removesuffix(".running_mean")
-        low.add(
-            node, "affine", [source], scale=low.keep(f"{name}.scale", scale), shift=low.keep(f"{name}.shift", shift)
-        )
-
-
-def _fold(low: Lowering, conv: dict[str, Any], scale: npt.NDArray[np.float64], shift: npt.NDArray[np.float64]) -> None:
-    """w' = w s, b' = b s + t, in float64."""
-    weight = low.tensors[conv["weight"]].astype(np.float64)
-    bias = low.tensors[conv["bias"]].astype(np.float64) if "bias" in conv else np.zeros(len(scale))
-    name = conv["weight"]
-    others = [n for n in low.nodes if n is not conv]
-    for old in (conv["weight"], conv.get("bias")):  # a folded tensor goes unless another node shares it
-        if old is not None and not any(old in n.values() for n in others):
-            del low.tensors[old]
-    conv["weight"] = low.keep(name, weight * scale.reshape(-1, *[1] * (weight.ndim - 1)))
-    conv["bias"] = low.keep(f"{name.removesuffix('.weight')}.bias", bias * scale + shift)
-
-
-def _avg_pool(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    if a["divisor_override"] is not None:
-        low.refuse(node, "a pooling with divisor_override", "none")
-    rank = _rank(node)
-    kernel = _axes(a["kernel_size"], rank)
-    low.add(
-        node,
-        "avg_pool",
-        [low.value(a.get("self", a.get("input")), node)],
-        kernel=kernel,
-        stride=_axes(a["stride"], rank) if a["stride"] else kernel,
-        padding=_axes(a["padding"], rank),
-        ceil_mode=bool(a["ceil_mode"]),
-        count_include_pad=bool(a["count_include_pad"]),
-    )
-
-
-def _resize(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    source = low.value(a["input"], node)
-    align = bool(a["align_corners"])
-    if a["scale_factors"] is not None:
-        low.add(node, "resize", [source], align_corners=align, factor=[float(f) for f in a["scale_factors"]])
-        return
-    like = low.like(node)
-    if like is not None:
-        low.add(node, "resize", [source, like], align_corners=align)
-        return
-    sizes = zip(node.meta["val"].shape[2:], a["input"].meta["val"].shape[2:], strict=True)
-    factor = [_ratio(out, size) for out, size in sizes]
-    if any(f is None for f in factor):
-        low.refuse(node, "a resize to a size of its own", "a factor, or the size of an earlier tensor")
-    low.add(node, "resize", [source], align_corners=align, factor=factor)
-
-
-def _ratio(out: Any, size: Any) -> float | None:
-    """out / size where that is one number whatever the symbols."""
-    if isinstance(out, int) or isinstance(size, int):
-        return None
-    ratio = (out.node.expr / size.node.expr).simplify()
-    return float(ratio) if ratio.is_number else None
+def _over_channels(low: Lowering, node: Any, axis: int, what: str) -> None:
+    """Refuse an op along another axis than the channels."""
+    first = node.meta["val"][0] if isinstance(node.meta["val"], (list, tuple)) else node.meta["val"]
+    if axis % len(first.shape) != 1:
+        low.refuse(node, f"{what} axis {axis}", "the channels, axis 1")
 
 
 def _plain(op: str) -> Lower:
@@ -136,9 +54,8 @@ def _leaky_relu(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
 
 
 def _softmax(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    if a["dim"] not in (1, 1 - len(node.meta["val"].shape)):
-        low.refuse(node, f"a softmax over axis {a['dim']}", "the channels, axis 1")
-    low.add(node, "softmax", [low.value(a["self"], node)])
+    _over_channels(low, node, a["dim"], "a softmax over")
+    low.add(node, op_name(node), [low.value(a["self"], node)])
 
 
 def _same(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
@@ -166,31 +83,89 @@ def _add_binary(low: Lowering, node: Any, op: str, first: Any, second: Any, is_r
     source = low.value(first, node)
     constant = np.asarray(float(second)) if isinstance(second, (int, float)) else low.constant(second)
     if constant is None:
-        operands = [source, low.value(second, node)]
+        operands = [_spread(low, node, argument) for argument in (first, second)]
         low.add(node, op, operands[::-1] if is_reversed else operands)
-    elif constant.size == 1:
+    else:
+        _add_constant(low, node, op, source, constant, is_reversed)
+
+
+def _spread(low: Lowering, node: Any, argument: Any) -> str:
+    """Value of an operand, repeated along the axes where it has one sample and the node more."""
+    source, given, wanted = low.value(argument, node), spatial(argument), spatial(node)
+    if len(given) != len(wanted):
+        low.refuse(node, f"an operand with {len(given)} spatial axes", f"{len(wanted)}")
+    if not any(n == "1" != m for n, m in zip(given, wanted, strict=True)):
+        return source  # other differences are two ways to write one size, or an error when it runs
+    like = low.like(node)
+    if like is None:
+        low.refuse(node, f"an operand of size {given}", f"beside one of size {wanted}")
+    return low.insert(node, "resize_nearest", [source, like], exact=False)
+
+
+def _add_constant(
+    low: Lowering, node: Any, op: str, source: str, constant: npt.NDArray[np.float64], is_reversed: bool
+) -> None:
+    if constant.size == 1:
         extra = {"reversed": True} if is_reversed else {}
         low.add(node, op, [source], scalar=float(constant.reshape(())), **extra)
+        return
+    channels, rank = node.meta["val"].shape[1], _rank(node)
+    if constant.size != channels or constant.shape[-rank - 1 :] != (channels, *[1] * rank):
+        low.refuse(node, f"{op} with a constant of shape {constant.shape}", "one number, or one per channel")
+    flat, ones = constant.reshape(-1), np.ones(channels)
+    scale = flat if op == "mul" else -ones if is_reversed else ones
+    shift = 0 * ones if op == "mul" else -flat if op == "sub" and not is_reversed else flat
+    keep = [low.keep(f"{node.name}.{key}", value) for key, value in (("scale", scale), ("shift", shift))]
+    low.add(node, "affine", [source], scale=keep[0], shift=keep[1])
+
+
+def _div(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
+    """By a number or a constant: the product with its inverse."""
+    other = a["other"]
+    constant = np.asarray(float(other)) if isinstance(other, (int, float)) else low.constant(other)
+    if constant is None or a.get("rounding_mode") is not None or not constant.all():
+        low.refuse(node, "a division by a tensor or 0, or a rounded one", "one by numbers other than 0")
+    _add_constant(low, node, "mul", low.value(a["self"], node), 1 / constant, False)
+    if op_name(node).endswith("_"):
+        low.rebind(a["self"], node)
+
+
+def _neg(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
+    low.add(node, "mul", [low.value(a["self"], node)], scalar=-1.0)
+
+
+def _expand(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
+    given, shape = a["self"].meta["val"].shape, node.meta["val"].shape
+    if len(given) != len(shape) or str(given[0]) != str(shape[0]):
+        low.refuse(node, f"an expansion of {list(given)} to {list(shape)}", "one of channels and sizes")
+    source = _spread(low, node, a["self"])
+    if str(given[1]) == str(shape[1]) or all(_takes_one_channel(low, node, reader) for reader in node.users):
+        low.same(node, source)
     else:
-        channels, rank = node.meta["val"].shape[1], _rank(node)
-        if constant.size != channels or constant.shape[-rank - 1 :] != (channels, *[1] * rank):
-            low.refuse(node, f"{op} with a constant of shape {constant.shape}", "one number, or one per channel")
-        flat, ones = constant.reshape(-1), np.ones(channels)
-        scale = flat if op == "mul" else -ones if is_reversed else ones
-        shift = 0 * ones if op == "mul" else -flat if op == "sub" and not is_reversed else flat
-        keep = [low.keep(f"{node.name}.{key}", value) for key, value in (("scale", scale), ("shift", shift))]
-        low.add(node, "affine", [source], scale=keep[0], shift=keep[1])
+        low.add(node, "concat", [source] * int(shape[1]))
+
+
+def _takes_one_channel(low: Lowering, node: Any, reader: Any) -> bool:
+    """Whether a reader of an expansion repeats its one channel by itself, beside an operand that has them all."""
+    others = [argument for argument in reader.args if argument is not node]
+    return (
+        reader.op == "call_function"
+        and op_name(reader) in ("add", "sub", "rsub", "mul")
+        and len(others) == 1
+        and hasattr(others[0], "meta")
+        and low.constant(others[0]) is None
+        and op_name(others[0]) not in ("expand", "expand_as")
+        and str(others[0].meta["val"].shape[1:2]) == str(node.meta["val"].shape[1:2])
+    )
 
 
 def _cat(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    if a["dim"] not in (1, 1 - len(node.meta["val"].shape)):
-        low.refuse(node, f"a concatenation along axis {a['dim']}", "the channels, axis 1")
+    _over_channels(low, node, a["dim"], "a concatenation along")
     low.add(node, "concat", [low.value(tensor, node) for tensor in a["tensors"]])
 
 
 def _split(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
-    if a["dim"] != 1:
-        low.refuse(node, f"a split along axis {a['dim']}", "the channels, axis 1")
+    _over_channels(low, node, a["dim"], "a split along")
     source = low.value(a["self"], node)
     first, parts = 0, []
     for part in node.meta["val"]:
@@ -201,32 +176,39 @@ def _split(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
 
 def _slice(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
     source = low.value(a["self"], node)
-    if node.meta["val"].shape == a["self"].meta["val"].shape:
+    given, shape = a["self"].meta["val"].shape, node.meta["val"].shape
+    if [str(n) for n in given] == [str(n) for n in shape]:
         low.same(node, source)
         return
-    if a["dim"] != 1 or a.get("step", 1) != 1:
-        low.refuse(node, f"a slice along axis {a['dim']}", "consecutive channels, axis 1")
-    channels = int(a["self"].meta["val"].shape[1])
-    first = int(a["start"] or 0)
-    low.add(node, "slice", [source], first=first % channels, count=int(node.meta["val"].shape[1]))
+    axis = a["dim"] % len(shape)
+    if axis == 0 or a.get("step", 1) != 1:
+        low.refuse(node, f"a slice along axis {a['dim']} by {a.get('step', 1)}", "consecutive channels or rows")
+    if axis > 1:
+        windows.crop(low, node, a, axis)
+        return
+    first = whole_number(a["start"] or 0)
+    if first is None:
+        low.refuse(node, f"a slice from {a['start']}", "a number")
+    low.add(node, "slice", [source], first=first % int(given[1]), count=int(shape[1]))
 
 
 OPS: dict[str, Lower] = {
-    **dict.fromkeys(("conv2d", "conv3d"), _conv),
-    "batch_norm": _batch_norm,
-    **dict.fromkeys(("avg_pool2d", "avg_pool3d"), _avg_pool),
-    **dict.fromkeys(("upsample_bilinear2d", "upsample_trilinear3d"), _resize),
+    **windows.OPS,
     "prelu": _prelu,
     **dict.fromkeys(("relu", "relu_"), _plain("relu")),
     **dict.fromkeys(("leaky_relu", "leaky_relu_"), _leaky_relu),
     **dict.fromkeys(("sigmoid", "sigmoid_"), _plain("sigmoid")),
-    "softmax": _softmax,
+    **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     **dict.fromkeys(("add", "add_"), _binary("add")),
     **dict.fromkeys(("sub", "sub_", "rsub"), _binary("sub")),
     **dict.fromkeys(("mul", "mul_"), _binary("mul")),
+    **dict.fromkeys(("div", "div_"), _div),
+    "neg": _neg,
+    **dict.fromkeys(("expand", "expand_as"), _expand),
     "cat": _cat,
     **dict.fromkeys(("chunk", "split", "split_with_sizes"), _split),
     **dict.fromkeys(("slice", "narrow"), _slice),
-    **dict.fromkeys(("dropout", "feature_dropout", "alias", "clone", "contiguous", "detach", "detach_"), _same),
+    **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _same),
+    **dict.fromkeys(("alias", "clone", "contiguous", "detach", "detach_"), _same),
 }
 """Lowering of each aten op, in evaluation mode."""

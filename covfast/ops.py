@@ -132,6 +132,13 @@ def _like(y: npt.NDArray[np.float32], ndim: int) -> npt.NDArray[np.float32]:
     return y.reshape(*y.shape[:2], *y.shape[3:]) if ndim == 4 else y
 
 
+def _number(kind: str, kinds: Sequence[str]) -> int:
+    """Number of a kind in the native list."""
+    if kind not in kinds:
+        raise ValueRangeError(describe("kind", repr(kind), f"one of {tuple(kinds)}"))
+    return kinds.index(kind)
+
+
 def conv3d(
     x: npt.ArrayLike,
     weight: npt.ArrayLike,
@@ -167,33 +174,116 @@ def conv3d(
     return _like(y, ndim)
 
 
-def avg_pool3d(
+def conv_transpose3d(
     x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Transposed convolution: ``y[n, o, q * stride - padding + t * dilation] += weight[c, o, t] * x[n, c, q]``.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        weight: (C, O / groups, kd, kh, kw) or (C, O / groups, kh, kw) float32.
+        bias: (O,) float32, or None.
+        stride, padding, dilation: one number, or one per axis.
+        output_padding: added to the size of y; less than stride or dilation.
+        groups: a divisor of C.
+        device, threads: as for `conv3d`.
+    Returns: (N, O, D', H', W') or (N, O, H', W') float32.
+    Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
+    """
+    array, ndim = _spatial(x), np.ndim(x)
+    window = [_axes(stride, ndim, 1, "stride"), _axes(padding, ndim, 0, "padding")]
+    window += [_axes(dilation, ndim, 1, "dilation"), _axes(output_padding, ndim, 0, "output_padding")]
+    taps, offset = _spatial(weight, "weight"), None if bias is None else np.ascontiguousarray(bias, dtype=np.float32)
+    return _like(_core.conv_transpose3d(array, taps, offset, window, groups, device, threads or 0), ndim)
+
+
+def group_norm(
+    x: npt.ArrayLike,
+    groups: int,
+    weight: npt.ArrayLike | None = None,
+    bias: npt.ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """``(x - m) / sqrt(v + eps) * weight + bias``, m and v the mean and biased variance of each image's group.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32.
+        groups: a divisor of C; a group is C / groups channels and all positions. C groups are an instance norm.
+        weight, bias: (C,) float32, or None.
+        eps: 0 or more.
+        device, threads: as for `conv3d`.
+    Returns: float32 of the shape of `x`.
+    Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
+    """
+    a, b = (None if v is None else np.ascontiguousarray(v, dtype=np.float32) for v in (weight, bias))
+    return _like(_core.group_norm(_spatial(x), groups, a, b, eps, device, threads or 0), np.ndim(x))
+
+
+def pool3d(
+    x: npt.ArrayLike,
+    kind: str,
     kernel: int | Sequence[int],
     *,
     stride: int | Sequence[int] | None = None,
     padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     device: str = "auto",
     threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Mean over windows, as torch's: ``y[p] = sum of x over the window at p stride - padding, by its count``.
+    """Mean or maximum of x over windows at ``p stride - padding``, as torch's AvgPool and MaxPool.
+
+    Args:
+        x: (N, C, D, H, W) or (N, C, H, W) float32. A NaN gives NaN.
+        kind: "mean" or "max".
+        kernel, stride, padding, dilation: one number, or one per axis; the stride is the kernel unless given.
+        ceil_mode: also count a last window that hangs over the end.
+        count_include_pad: whether padding counts as values of 0 in a mean.
+        device, threads: as for `conv3d`.
+    Returns: (N, C, D', H', W') or (N, C, H', W') float32.
+    Raises: ShapeError, ValueRangeError if the padding exceeds half the window, DeviceError, BackendUnavailable.
+    """
+    array, ndim, number = _spatial(x), np.ndim(x), _number(kind, ("mean", "max"))
+    size = _axes(kernel, ndim, 1, "kernel")
+    step = size if stride is None else _axes(stride, ndim, 1, "stride")
+    window = [size, step, _axes(padding, ndim, 0, "padding"), _axes(dilation, ndim, 1, "dilation")]
+    return _like(_core.pool3d(array, number, window, ceil_mode, count_include_pad, device, threads or 0), ndim)
+
+
+def pad3d(
+    x: npt.ArrayLike,
+    before: int | Sequence[int],
+    after: int | Sequence[int],
+    value: float = 0.0,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """`x` with `value` added before and after it along each axis; a negative number cuts.
 
     Args:
         x: (N, C, D, H, W) or (N, C, H, W) float32.
-        kernel, stride, padding: one number, or one per axis; the stride is the kernel unless given.
-        ceil_mode: also count a last window that hangs over the end.
-        count_include_pad: whether padding counts as values of 0.
+        before, after: one number, or one per axis.
         device, threads: as for `conv3d`.
     Returns: (N, C, D', H', W') or (N, C, H', W') float32.
-    Raises: ShapeError, ValueRangeError if the padding exceeds half the kernel, DeviceError, BackendUnavailable.
+    Raises: ShapeError if nothing is left, DeviceError, BackendUnavailable.
     """
-    array, ndim = _spatial(x), np.ndim(x)
-    size = _axes(kernel, ndim, 1, "kernel")
-    step = size if stride is None else _axes(stride, ndim, 1, "stride")
-    pad = _axes(padding, ndim, 0, "padding")
-    return _like(_core.avg_pool3d(array, size, step, pad, ceil_mode, count_include_pad, device, threads or 0), ndim)
+    front, back = (_axes(v, np.ndim(x), 0, name) for v, name in ((before, "before"), (after, "after")))
+    return _like(_core.pad3d(_spatial(x), front, back, value, device, threads or 0), np.ndim(x))
 
 
 def resize3d(
@@ -201,25 +291,30 @@ def resize3d(
     size: Sequence[int] | None = None,
     *,
     factor: float | Sequence[float] | None = None,
+    mode: str = "linear",
     align_corners: bool = False,
     device: str = "auto",
     threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Linear interpolation to a size or by a factor, as torch's bilinear and trilinear ``interpolate``.
+    """Resize to a size or by a factor, as torch's ``interpolate``: linear along each axis, or the nearest sample.
 
     Output o of an axis lies at ``(o + 0.5) * scale - 0.5`` (``scale`` = n_in / n_out, or 1 / factor), not below 0, or
-    with `align_corners` at ``o * (n_in - 1) / (n_out - 1)``. No low-pass filter: see `resample` for one.
+    with `align_corners` at ``o * (n_in - 1) / (n_out - 1)``. "nearest" copies the sample ``floor(o * scale)``,
+    "nearest-exact" ``floor((o + 0.5) * scale)``. No low-pass filter: see `resample` for one.
 
     Args:
         x: (N, C, D, H, W) or (N, C, H, W) float32.
         size: one size per axis, or None where `factor` is given.
         factor: one number above 0, or one per axis; the size is ``floor(n_in * factor)``.
-        align_corners: whether the corner samples of input and output coincide.
+        mode: "linear", "nearest" or "nearest-exact".
+        align_corners: whether the corner samples of input and output coincide; of "linear" only.
         device, threads: as for `conv3d`.
     Returns: float32 with the axes of `x`.
     Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
     """
     array, ndim = _spatial(x), np.ndim(x)
+    modes = ("linear", "linear with align_corners", "nearest", "nearest-exact")
+    kind = _number(f"{mode} with align_corners" if align_corners else mode, modes)
     if (size is None) == (factor is None):
         raise ShapeError(describe("size, factor", (size, factor), "one of the two"))
     factors = [0.0, 0.0, 0.0]
@@ -231,7 +326,7 @@ def resize3d(
         factors[3 - rank :] = given
         size = [math.floor(n * f) for n, f in zip(np.shape(x)[2:], given, strict=True)]
     target = _axes(tuple(size), ndim, 1, "size")
-    return _like(_core.resize3d(array, target, align_corners, factors, device, threads or 0), ndim)
+    return _like(_core.resize3d(array, target, kind, factors, device, threads or 0), ndim)
 
 
 def binary(
@@ -246,10 +341,8 @@ def binary(
     Returns: (N, C, D, H, W) or (N, C, H, W) float32.
     Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
     """
-    kinds = ("add", "sub", "mul")
-    if kind not in kinds:
-        raise ValueRangeError(describe("kind", repr(kind), f"one of {kinds}"))
-    return _like(_core.binary(_spatial(a, "a"), _spatial(b, "b"), kinds.index(kind), device, threads or 0), np.ndim(a))
+    number = _number(kind, ("add", "sub", "mul"))
+    return _like(_core.binary(_spatial(a, "a"), _spatial(b, "b"), number, device, threads or 0), np.ndim(a))
 
 
 def activation(
@@ -271,23 +364,24 @@ def activation(
     Returns: float32 of the shape of `x`.
     Raises: ShapeError, ValueRangeError, DeviceError, BackendUnavailable.
     """
-    kinds = ("affine", "leaky", "relu", "sigmoid")
-    if kind not in kinds:
-        raise ValueRangeError(describe("kind", repr(kind), f"one of {kinds}"))
+    number = _number(kind, ("affine", "leaky", "relu", "sigmoid"))
     slope, shift = (np.ascontiguousarray(v, dtype=np.float32).reshape(-1) for v in (a, b))
-    return _like(_core.activation(_spatial(x), kinds.index(kind), slope, shift, device, threads or 0), np.ndim(x))
+    return _like(_core.activation(_spatial(x), number, slope, shift, device, threads or 0), np.ndim(x))
 
 
-def softmax(x: npt.ArrayLike, *, device: str = "auto", threads: int | None = None) -> npt.NDArray[np.float32]:
-    """Softmax over the channels: ``exp(x_c - m) / sum_c exp(x_c - m)`` with m the greatest x_c.
+def softmax(
+    x: npt.ArrayLike, *, log: bool = False, device: str = "auto", threads: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Softmax over the channels: ``exp(x_c - m) / sum_c exp(x_c - m)`` with m the greatest x_c, or its logarithm.
 
     Args:
         x: (N, C, D, H, W) or (N, C, H, W) float32.
+        log: whether to give the logarithm.
         device, threads: as for `conv3d`.
-    Returns: float32 of the shape of `x`; sums to 1 over C.
+    Returns: float32 of the shape of `x`; sums to 1 over C unless a logarithm.
     Raises: ShapeError, DeviceError, BackendUnavailable.
     """
-    return _like(_core.softmax(_spatial(x), device, threads or 0), np.ndim(x))
+    return _like(_core.softmax(_spatial(x), log, device, threads or 0), np.ndim(x))
 
 
 def slice_channels(

@@ -23,21 +23,29 @@ Nodes stand in topological order: ``{"op", "inputs": [names], "output": name, at
 spatial axis; tensors are named, float32. Another attribute is refused, and so is an input contract whose channels or
 rank are not the graph's.
 
-=============  ======  ======================================================================================
-op             inputs  attributes
-=============  ======  ======================================================================================
-conv           1       weight (O, C / groups, kernel), bias (O) or absent, stride, padding, dilation, groups
-avg_pool       1       kernel, stride, padding, ceil_mode, count_include_pad
-resize         1, 2    align_corners; factor, or the second input, whose size it takes. Linear
-prelu          1       slope (C)
-leaky_relu     1       slope: a number
-relu, sigmoid  1
-affine         1       scale (C), shift (C)
-softmax        1       over the channels
-add, sub, mul  2, 1    with one input: scalar, and for sub reversed (scalar - x). One channel goes with any number
-concat         1..     of the channels
-slice          1       first, count: of the channels
-=============  ======  ======================================================================================
+=================  ======  ==================================================================================
+op                 inputs  attributes
+=================  ======  ==================================================================================
+conv               1       weight (O, C / groups, kernel), bias (O) or absent, stride, padding, dilation, groups
+conv_transpose     1       weight (C, O / groups, kernel), the rest as conv, output_padding
+group_norm         1       groups, eps, weight (C) and bias (C) or absent. C groups: an instance norm
+avg_pool           1       kernel, stride, padding, ceil_mode, count_include_pad
+max_pool           1       kernel, stride, padding, dilation, ceil_mode
+adaptive_avg_pool  1       size: what it gives, which divides the input's. Ones: global
+adaptive_max_pool  1       as adaptive_avg_pool
+resize             1, 2    align_corners; factor, or the second input, whose size it takes. Linear
+resize_nearest     1, 2    exact: whether positions count from the middle of samples; factor, or the second input
+pad                1       before, after: negative numbers cut; value
+prelu              1       slope (C)
+leaky_relu         1       slope: a number
+relu, sigmoid      1
+affine             1       scale (C), shift (C)
+softmax            1       over the channels
+log_softmax        1       over the channels
+add, sub, mul      2, 1    with one input: scalar, and for sub reversed (scalar - x). One channel goes with any number
+concat             1..     of the channels
+slice              1       first, count: of the channels
+=================  ======  ==================================================================================
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,18 @@ class Inside(nn.Module):
         return self.block(x)
 
 
-class Nearest(nn.Module):
+class Applied(nn.Module):
+    """A function of one tensor."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+class Resized(nn.Module):
     def forward(self, x: Any) -> Any:
         return F.interpolate(x, size=(7, 7), mode="bilinear")
 
@@ -176,10 +188,19 @@ class Nearest(nn.Module):
 @pytest.mark.parametrize(
     ("inner", "match"),
     [
-        (nn.Hardswish(), r"the op hardswish in module 'block.1' \(hardswish\), expected one of add"),
-        (nn.InstanceNorm2d(2), "the op instance_norm in module 'block.1'"),
-        (nn.Upsample(scale_factor=2), "the op upsample_nearest2d in module 'block.1'"),
-        (Nearest(), "a resize to a size of its own in module 'block.1'"),
+        (nn.Hardswish(), r"the op hardswish in module 'block.1' \(hardswish\), expected one of .*add, "),
+        (nn.Upsample(scale_factor=2, mode="bicubic"), "the op upsample_bicubic2d in module 'block.1'"),
+        (nn.ReflectionPad2d(1), r"a padding reflect by \[1, 1, 1, 1\] in module 'block.1'"),
+        (nn.AvgPool2d(2, divisor_override=3), "a pooling with divisor_override in module 'block.1'"),
+        (Applied(lambda x: x.mean(1, keepdim=True)), r"a mean over axes \[1\] in module 'block.1'"),
+        (Applied(lambda x: x.mean((2, 3))), r"a mean over axes \[2, 3\] in module 'block.1'"),
+        (Applied(lambda x: x[:, :, :5]), "a slice of rows by what varies in module 'block.1'"),
+        (Applied(lambda x: x[:, :, ::2]), "a slice along axis 2 by 2 in module 'block.1'"),
+        (Applied(lambda x: x / x), "a division by a tensor or 0, or a rounded one in module 'block.1'"),
+        (Applied(lambda x: x + torch.ones(1, 1, 1, 16)), "the op ones in module 'block.1'"),
+        (Applied(lambda x: torch.cat([x, x], 3)), "a concatenation along axis 3 in module 'block.1'"),
+        (Applied(lambda x: x.split(8, 2)[0]), "a split along axis 2 in module 'block.1'"),
+        (Resized(), "a resize to a size of its own in module 'block.1'"),
         (nn.Softmax(dim=2), "a softmax over axis 2 in module 'block.1'"),
         (nn.BatchNorm2d(2, track_running_stats=False), "a BatchNorm without running statistics in module 'block.1'"),
     ],
@@ -188,6 +209,74 @@ def test_export_unsupported_op_raises_naming_the_place(tmp_path: Path, inner: An
     with pytest.raises(ValueRangeError, match=match):
         covfast.export(Inside(inner), tmp_path / "m.covfast", (1, 2, 16, 16))
     assert list(tmp_path.iterdir()) == []
+
+
+class Wide(nn.Module):
+    """Ops that Plain has not: norms, maxima, transposed convolution, nearest samples, padding, repeated operands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.Sequential(nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4))
+        self.norm = nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+        self.down = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
+        self.up = nn.ConvTranspose2d(4, 4, 2, 2)
+        self.wide_up = nn.Sequential(nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=2, dilation=1), nn.BatchNorm2d(6))
+        self.same = nn.Conv2d(6, 4, (4, 3), padding="same")
+        self.valid = nn.Conv2d(4, 4, 3, padding="valid")
+
+    def forward(self, x: Any) -> Any:
+        a = self.norm(self.up(self.down(self.norms(x))))
+        gate = torch.sigmoid(F.adaptive_avg_pool2d(a, 1) + a.mean((2, 3), keepdim=True) - F.adaptive_max_pool2d(a, 1))
+        coarse = F.interpolate(F.interpolate(F.adaptive_avg_pool2d(a, 2), scale_factor=2), a.shape[2:], mode="nearest")
+        exact = F.interpolate(self.down(a), size=a.shape[2:], mode="nearest-exact")
+        padded = F.pad(a, (1, 2, 3, 4), value=0.5)[:, :, 2:-2, 1:-1]
+        cut = F.pad(nn.ZeroPad2d(1)(padded)[:, :, 4:, :-3], (0, 0, 0, 1))
+        reverse = (-1 * torch.sigmoid(a[:, -1:]) + 1).expand(-1, 4, -1, -1).mul(a)
+        left, right = torch.split(-(a / 2), 2, 1)
+        late = self.valid(F.pad(self.same(self.wide_up(self.down(a))), (0, 1, 0, 1)))
+        late = F.interpolate(late, size=a.shape[2:], mode="bilinear")
+        alike = torch.cat([right, left.contiguous()], 1) + a[:, :1].expand(-1, 4, -1, -1).expand_as(a)
+        y = gate * a + coarse + exact + reverse + late + alike
+        return torch.log_softmax(y, 1) + F.interpolate(cut, size=a.shape[2:], mode="bilinear")
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("shape", [(1, 4, 32, 48), (3, 4, 20, 12), (2, 4, 8, 4)])
+def test_export_norms_maxima_and_transposed_convolutions_equal_torch(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    module = with_statistics(Wide()).eval()
+    path = covfast.export(module, tmp_path / "wide.covfast", (1, 4, 32, 48), multiple=4)
+    assert_same(module, path, normal(*shape))
+
+
+def test_export_folds_batch_norm_into_a_grouped_transposed_convolution(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    up = nn.ConvTranspose3d(4, 6, 3, 2, 1, output_padding=1, groups=2, bias=False)
+    module = with_statistics(nn.Sequential(up, nn.BatchNorm3d(6))).eval()
+    path = covfast.export(module, tmp_path / "m.covfast", (1, 4, 4, 6, 8))
+    assert [node["op"] for node in package.read_metadata(path)["graph"]["nodes"]] == ["conv_transpose"]
+    assert_same(module, path, normal(2, 4, 3, 5, 6))
+
+
+THREE_D = {
+    "max pool": nn.MaxPool3d(3, 2, 1, dilation=2, ceil_mode=True),
+    "max pool with places": Applied(lambda x: F.max_pool3d(x, 2, return_indices=True)[0]),
+    "nearest": nn.Upsample(scale_factor=(1, 2, 2)),
+    "nearest-exact": nn.Upsample(scale_factor=2, mode="nearest-exact"),
+    "global": nn.AdaptiveAvgPool3d(1),
+    "constant": nn.ConstantPad3d((1, 0, 2, 1, -1, 3), 0.25),
+    "rows": Applied(lambda x: x[:, :, 1:, 2:-1, -x.shape[4] :]),
+    "narrowed": Applied(lambda x: x.narrow(3, 2, x.shape[3] - 3).narrow(1, 1, 1)),
+    "norm": nn.GroupNorm(1, 2),
+    "dropout": nn.Sequential(nn.Conv3d(2, 3, 1), nn.AlphaDropout(), nn.FeatureAlphaDropout(), nn.Dropout3d()),
+}
+
+
+@pytest.mark.parametrize("case", THREE_D)
+def test_export_3d_op_equals_torch(tmp_path: Path, case: str) -> None:
+    module = THREE_D[case].eval()
+    path = covfast.export(module, tmp_path / "m.covfast", (1, 2, 8, 12, 16))
+    assert_same(module, path, normal(2, 2, 6, 7, 10))
 
 
 class Branching(nn.Module):

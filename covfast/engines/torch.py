@@ -55,32 +55,10 @@ class TorchNetwork(Network):
 
     def _apply(self, node: Node, x: list[Any]) -> Any:
         """Output of one node."""
-        op = node["op"]
-        if op == "conv":
-            conv = F.conv2d if self.rank == 2 else F.conv3d
-            bias = self._tensors[node["bias"]] if "bias" in node else None
-            window = (node["stride"], node["padding"], node["dilation"], node["groups"])
-            return conv(x[0], self._tensors[node["weight"]], bias, *window)
-        if op == "avg_pool":
-            pool = F.avg_pool2d if self.rank == 2 else F.avg_pool3d
-            return pool(
-                x[0], node["kernel"], node["stride"], node["padding"], node["ceil_mode"], node["count_include_pad"]
-            )
-        if op == "resize":
-            mode = "bilinear" if self.rank == 2 else "trilinear"
-            given = {"size": x[1].shape[2:]} if len(x) == 2 else {"scale_factor": node["factor"]}
-            return F.interpolate(x[0], mode=mode, align_corners=node["align_corners"], **given)
-        if op == "prelu":
-            return F.prelu(x[0], self._tensors[node["slope"]])
-        if op == "affine":
-            ones = (1, -1, *[1] * self.rank)
-            return x[0] * self._tensors[node["scale"]].reshape(ones) + self._tensors[node["shift"]].reshape(ones)
-        if op in _BINARY:
-            pair = x if len(x) == 2 else [x[0], node["scalar"]]
-            return _BINARY[op](*(pair[::-1] if node.get("reversed") else pair))
-        if op in _PLAIN:
-            return _PLAIN[op](node, x)
-        raise ValueRangeError(describe("op", repr(op), "one of the closed list"))
+        if node["op"] not in _OPS:
+            raise ValueRangeError(describe("op", repr(node["op"]), "one of the closed list"))
+        tensors = {key: self._tensors[node[key]] for key in _TENSORS if isinstance(node.get(key), str)}
+        return _OPS[node["op"]]({**node, **tensors}, x)
 
 
 def _resolve(device: str) -> str:
@@ -97,16 +75,82 @@ def _resolve(device: str) -> str:
     return device
 
 
-_BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-}
-_PLAIN: dict[str, Callable[[Node, list[Any]], Any]] = {
-    "relu": lambda node, x: F.relu(x[0]),
+def _functional(name: str) -> Callable[..., Any]:
+    """torch's function for 2-D or 3-D inputs, by the first one's axes."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(F, f"{name}{x.dim() - 2}d")(x, *args, **kwargs)
+
+    return call
+
+
+def _per_channel(numbers: Any, x: Any) -> Any:
+    return numbers.reshape(1, -1, *[1] * (x.dim() - 2))
+
+
+def _conv(node: Node, x: list[Any]) -> Any:
+    window = (node["stride"], node["padding"], node["dilation"], node["groups"])
+    return _functional("conv")(x[0], node["weight"], node.get("bias"), *window)
+
+
+def _conv_transpose(node: Node, x: list[Any]) -> Any:
+    window = (node["stride"], node["padding"], node["output_padding"], node["groups"], node["dilation"])
+    return _functional("conv_transpose")(x[0], node["weight"], node.get("bias"), *window)
+
+
+def _avg_pool(node: Node, x: list[Any]) -> Any:
+    window = (node["kernel"], node["stride"], node["padding"], node["ceil_mode"], node["count_include_pad"])
+    return _functional("avg_pool")(x[0], *window)
+
+
+def _max_pool(node: Node, x: list[Any]) -> Any:
+    window = (node["kernel"], node["stride"], node["padding"], node["dilation"], node["ceil_mode"])
+    return _functional("max_pool")(x[0], *window)
+
+
+def _resize(node: Node, x: list[Any]) -> Any:
+    given = {"size": x[1].shape[2:]} if len(x) == 2 else {"scale_factor": node["factor"]}
+    if node["op"] == "resize_nearest":
+        return F.interpolate(x[0], mode="nearest-exact" if node["exact"] else "nearest", **given)
+    mode = "bilinear" if x[0].dim() == 4 else "trilinear"
+    return F.interpolate(x[0], mode=mode, align_corners=node["align_corners"], **given)
+
+
+def _pad(node: Node, x: list[Any]) -> Any:
+    pairs = zip(node["before"][::-1], node["after"][::-1], strict=True)
+    return F.pad(x[0], [n for pair in pairs for n in pair], value=node["value"])
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node, list[Any]], Any]:
+    def call(node: Node, x: list[Any]) -> Any:
+        pair = x if len(x) == 2 else [x[0], node["scalar"]]
+        return function(*(pair[::-1] if node.get("reversed") else pair))
+
+    return call
+
+
+_TENSORS = ("weight", "bias", "slope", "scale", "shift")
+_OPS: dict[str, Callable[[Node, list[Any]], Any]] = {
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "group_norm": lambda node, x: F.group_norm(x[0], node["groups"], node.get("weight"), node.get("bias"), node["eps"]),
+    "avg_pool": _avg_pool,
+    "max_pool": _max_pool,
+    "adaptive_avg_pool": lambda node, x: _functional("adaptive_avg_pool")(x[0], node["size"]),
+    "adaptive_max_pool": lambda node, x: _functional("adaptive_max_pool")(x[0], node["size"]),
+    "resize": _resize,
+    "resize_nearest": _resize,
+    "pad": _pad,
+    "prelu": lambda node, x: F.prelu(x[0], node["slope"]),
     "leaky_relu": lambda node, x: F.leaky_relu(x[0], node["slope"]),
+    "relu": lambda node, x: F.relu(x[0]),
     "sigmoid": lambda node, x: torch.sigmoid(x[0]),
+    "affine": lambda node, x: x[0] * _per_channel(node["scale"], x[0]) + _per_channel(node["shift"], x[0]),
     "softmax": lambda node, x: torch.softmax(x[0], 1),
+    "log_softmax": lambda node, x: torch.log_softmax(x[0], 1),
+    "add": _binary(lambda a, b: a + b),
+    "sub": _binary(lambda a, b: a - b),
+    "mul": _binary(lambda a, b: a * b),
     "concat": lambda node, x: torch.cat(x, 1),
     "slice": lambda node, x: x[0][:, node["first"] : node["first"] + node["count"]],
 }

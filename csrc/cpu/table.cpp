@@ -13,10 +13,13 @@ void null(const NullParams&, const Exec&);
 void resample_axis(const ResampleAxisParams&, const Exec&);
 void window_hu(const WindowHuParams&, const Exec&);
 void activation(const ActivationParams&, const Exec&);
-void avg_pool3d(const AvgPool3dParams&, const Exec&);
 void binary(const BinaryParams&, const Exec&);
 void conv3d(const Conv3dParams&, const Exec&);
+void conv_transpose3d(const ConvTranspose3dParams&, const Exec&);
 void copy_channels(const CopyChannelsParams&, const Exec&);
+void group_norm(const GroupNormParams&, const Exec&);
+void pad3d(const Pad3dParams&, const Exec&);
+void pool3d(const Pool3dParams&, const Exec&);
 void resize3d(const Resize3dParams&, const Exec&);
 void softmax(const SoftmaxParams&, const Exec&);
 void surface_border(const SurfaceBorderParams&, const Exec&);
@@ -57,10 +60,13 @@ constexpr Backend kTable = {
     .resample_axis = resample_axis,
     .window_hu = window_hu,
     .activation = activation,
-    .avg_pool3d = avg_pool3d,
     .binary = binary,
     .conv3d = conv3d,
+    .conv_transpose3d = conv_transpose3d,
     .copy_channels = copy_channels,
+    .group_norm = group_norm,
+    .pad3d = pad3d,
+    .pool3d = pool3d,
     .resize3d = resize3d,
     .softmax = softmax,
     .surface_border = surface_border,

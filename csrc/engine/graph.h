@@ -16,7 +16,7 @@
 #include "engine/json.h"
 #include "engine/package.h"
 #include "kernels/backend.h"
-#include "kernels/linear_axis.h"
+#include "kernels/resize_axis.h"
 
 namespace covfast {
 
@@ -38,8 +38,12 @@ struct Node {
     int64_t out_channels = 0;
 
     Axes kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, padding{0, 0, 0};
+    Axes after{0, 0, 0};  // of a padding, whose `padding` stands before; of a transposed convolution its output padding
+    Axes pooled{0, 0, 0};  // size that an adaptive pooling gives
     int64_t groups = 1, first = 0;
-    bool ceil_mode = false, count_include_pad = true, align_corners = false;
+    bool ceil_mode = false, count_include_pad = true;
+    ResizeKind resize = ResizeKind::kLinear;
+    double eps = 0;
     std::array<double, 3> factor{};          // of a resize; 0: the size of the second input
     const float *a = nullptr, *b = nullptr;  // weight and bias, or scale (slope) and shift per channel
     float a_value = 0, b_value = 0;          // where they are one number
@@ -60,7 +64,8 @@ struct Operands {
     float* y = nullptr;
     Shape out;
     int64_t n = 0;
-    std::array<LinearAxis, 3> axes;  // of a resize
+    float* scratch = nullptr;        // as many floats as the row's scratch() says
+    std::array<ResizeAxis, 3> axes;  // of a resize
 };
 
 struct OpRow {
@@ -73,6 +78,7 @@ struct OpRow {
     Axes (*out_size)(const Node&, const std::vector<Shape>& in);  // throws SHAPE where the sizes do not fit
     void (*prepare)(const Node&, Operands&);                      // tables of one size; null: none
     void (*run)(const Node&, const Operands&, const Context&);
+    int64_t (*scratch)(const Node&, const Shape& in, int64_t n) = nullptr;  // floats while it runs; null: none
 };
 
 // The row of an op, or null.

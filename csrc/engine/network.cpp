@@ -166,26 +166,31 @@ void Session::plan_memory() {
         const Node& node = graph.nodes[i];
         for (size_t k = 0; k < node.inputs.size() && k < node.op->read_inputs; ++k) last_use[node.inputs[k]] = i;
     }
-    offsets_.assign(shapes_.size(), 0);
+    offsets_.assign(shapes_.size(), 0), scratch_.assign(graph.nodes.size(), 0);
     std::vector<Range> in_use;
-    for (size_t i = 0; i < graph.nodes.size(); ++i) {
-        const int made = static_cast<int>(i) + 1;
-        if (made == graph.output) continue;
-        std::erase_if(in_use, [i](const Range& range) { return range.last_use < i; });
-        const size_t count = aligned(static_cast<size_t>(floats_of(shapes_[made], max_batch_)));
-        if (const int taken = find_reusable(i, last_use); taken >= 0) {
-            offsets_[made] = offsets_[taken];
-            for (Range& range : in_use)
-                if (range.begin == offsets_[taken]) range.last_use = last_use[made];
-            continue;
-        }
-        const size_t at = lowest_gap(in_use, count);
-        offsets_[made] = at;
-        const Range range{at, at + count, last_use[made]};
+    const auto take = [&](int64_t floats, size_t until) {
+        const size_t count = aligned(static_cast<size_t>(floats)), at = lowest_gap(in_use, count);
+        const Range range{at, at + count, until};
         in_use.insert(std::upper_bound(in_use.begin(), in_use.end(), range,
                                        [](const Range& a, const Range& b) { return a.begin < b.begin; }),
                       range);
         workspace_values_ = std::max(workspace_values_, range.end);
+        return at;
+    };
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+        const Node& node = graph.nodes[i];
+        const int made = static_cast<int>(i) + 1;
+        std::erase_if(in_use, [i](const Range& range) { return range.last_use < i; });
+        const int taken = made == graph.output ? -1 : find_reusable(i, last_use);
+        if (taken >= 0) {
+            offsets_[made] = offsets_[taken];
+            for (Range& range : in_use)
+                if (range.begin == offsets_[taken]) range.last_use = last_use[made];
+        } else if (made != graph.output) {
+            offsets_[made] = take(floats_of(shapes_[made], max_batch_), last_use[made]);
+        }
+        if (node.op->scratch == nullptr) continue;
+        scratch_[i] = take(node.op->scratch(node, shapes_[node.inputs[0]], max_batch_), i);
     }
 }
 
@@ -199,7 +204,7 @@ void Session::prepare_steps() {
         step.operands.x.resize(node.inputs.size());
         step.operands.out = shapes_[i + 1];
         if (node.op->prepare != nullptr) node.op->prepare(node, step.operands);
-        for (const LinearAxis& axis : step.operands.axes) entries += axis.left.size();
+        for (const ResizeAxis& axis : step.operands.axes) entries += axis.left.size();
         COVFAST_REQUIRE(entries <= kTableLimit, MEMORY_LIMIT, "size: got tables of ", entries,
                         " entries for the resizes, expected at most ", kTableLimit);
         steps_.push_back(std::move(step));
@@ -220,6 +225,7 @@ void Session::run(const float* batch_in, float* batch_out, int64_t n, const Prog
         for (size_t k = 0; k < node.inputs.size(); ++k)
             operands.x[k] = node.inputs[k] == 0 ? batch_in : memory_of(node.inputs[k]);
         operands.y = memory_of(static_cast<int>(i) + 1);
+        operands.scratch = workspace_.data() + scratch_[i];
         operands.n = n;
         node.op->run(node, operands, context_);
     }

@@ -73,6 +73,7 @@ private:
     int64_t max_batch_;
     std::vector<Shape> shapes_;    // of each value
     std::vector<size_t> offsets_;  // of each value in the workspace, in floats; the input and the output have none
+    std::vector<size_t> scratch_;  // of each node's scratch in the workspace, in floats
     size_t workspace_values_ = 0;
     std::vector<Step> steps_;
     DeviceArray<float> workspace_;

@@ -1,15 +1,16 @@
 // The closed list of ops, one row each: how a node is read, what size it gives, how it runs.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/error.h"
+#include "engine/attributes.h"
 #include "engine/graph.h"
+#include "engine/window_ops.h"
 #include "kernels/activation.h"
-#include "kernels/avg_pool3d.h"
 #include "kernels/binary.h"
-#include "kernels/conv3d.h"
 #include "kernels/copy_channels.h"
+#include "kernels/group_norm.h"
+#include "kernels/pad3d.h"
 #include "kernels/resize3d.h"
 #include "kernels/softmax.h"
 
@@ -17,112 +18,48 @@ namespace covfast {
 namespace {
 
 constexpr size_t kAnyNumber = 4096;
-constexpr int64_t kWindowLimit = 1 << 12;  // kernel, stride, dilation, padding: keeps every product inside 64 bits
+Axes size_of_first(const Node&, const std::vector<Shape>& in) { return in[0].size; }
 
-// An attribute with one integer per axis, as (D, H, W); a 2-D network has none along D.
-Axes read_axes(const NodeSource& source, const char* key, int64_t low, int64_t along_depth) {
-    const std::vector<int64_t> values = source.json.integers(key, source.rank, low, kWindowLimit);
-    Axes axes{along_depth, along_depth, along_depth};
-    std::copy(values.begin(), values.end(), axes.end() - source.rank);
-    return axes;
-}
-
-// A tensor with one number per channel.
-const float* read_per_channel(const NodeSource& source, const char* key, int64_t channels) {
-    const TensorView tensor = source.package.tensor(source.json.text(key));
-    COVFAST_REQUIRE(tensor.shape == std::vector<int64_t>{channels}, FORMAT, key, ": got a tensor of ", tensor.count(),
-                    " numbers, expected (", channels, ")");
-    return tensor.data;
-}
-
-float read_float(const Json& json, const char* key) {
-    const double value = json.number(key);
-    COVFAST_REQUIRE(std::abs(value) <= std::numeric_limits<float>::max(), FORMAT, key, ": got ", value,
-                    ", expected a number that float32 holds");
-    return static_cast<float>(value);
-}
-
-// ---- conv ----
-void parse_conv(Node& node, const NodeSource& source) {
-    const TensorView weight = source.package.tensor(source.json.text("weight"));
-    const size_t axes = static_cast<size_t>(source.rank) + 2;
-    COVFAST_REQUIRE(weight.shape.size() == axes, FORMAT, "weight: got ", weight.shape.size(), " axes, expected ", axes);
-    node.groups = source.json.integer("groups", 1, source.channels[0]);
-    node.out_channels = weight.shape[0];
-    COVFAST_REQUIRE(source.channels[0] % node.groups == 0 && node.out_channels % node.groups == 0 &&
-                        weight.shape[1] == source.channels[0] / node.groups,
-                    FORMAT, "weight: got ", node.out_channels, " x ", weight.shape[1], " channels in ", node.groups,
-                    " groups, expected those of an input with ", source.channels[0]);
-    std::copy(weight.shape.begin() + 2, weight.shape.end(), node.kernel.end() - source.rank);
-    for (const int64_t k : node.kernel)
-        COVFAST_REQUIRE(k >= 1 && k <= kWindowLimit, FORMAT, "weight: got a kernel of ", k, ", expected 1 to ",
-                        kWindowLimit);
-    node.a = weight.data;
-    if (source.json.find("bias") != nullptr) node.b = read_per_channel(source, "bias", node.out_channels);
-    node.stride = read_axes(source, "stride", 1, 1);
-    node.padding = read_axes(source, "padding", 0, 0);
-    node.dilation = read_axes(source, "dilation", 1, 1);
-}
-
-Axes size_of_conv(const Node& node, const std::vector<Shape>& in) {
-    Axes size;
-    for (int a = 0; a < 3; ++a)
-        size[a] = conv_out_size(in[0].size[a], node.kernel[a], node.stride[a], node.dilation[a], node.padding[a]);
-    return size;
-}
-
-void run_conv(const Node& node, const Operands& o, const Context& context) {
-    Conv3dParams p{};
-    p.x = o.x[0], p.weight = node.a, p.bias = node.b, p.y = o.y;
-    p.n = o.n, p.in_channels = o.in[0].channels, p.out_channels = o.out.channels, p.groups = node.groups;
-    for (int a = 0; a < 3; ++a) {
-        p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.kernel[a] = node.kernel[a];
-        p.stride[a] = node.stride[a], p.dilation[a] = node.dilation[a], p.padding[a] = node.padding[a];
-    }
-    conv3d(p, context);
-}
-
-// ---- avg_pool ----
-void parse_avg_pool(Node& node, const NodeSource& source) {
+// ---- group_norm ----
+void parse_group_norm(Node& node, const NodeSource& source) {
     node.out_channels = source.channels[0];
-    node.kernel = read_axes(source, "kernel", 1, 1);
-    node.stride = read_axes(source, "stride", 1, 1);
-    node.padding = read_axes(source, "padding", 0, 0);
-    node.ceil_mode = source.json.boolean("ceil_mode");
-    node.count_include_pad = source.json.boolean("count_include_pad");
-    for (int a = 0; a < 3; ++a)
-        COVFAST_REQUIRE(node.padding[a] <= node.kernel[a] / 2, FORMAT, "padding: got ", node.padding[a],
-                        ", expected at most half the kernel");
+    node.groups = source.json.integer("groups", 1, node.out_channels);
+    COVFAST_REQUIRE(node.out_channels % node.groups == 0, FORMAT, "groups: got ", node.groups,
+                    ", expected a divisor of ", node.out_channels);
+    node.eps = source.json.number("eps");
+    COVFAST_REQUIRE(node.eps >= 0, FORMAT, "eps: got ", node.eps, ", expected 0 or more");
+    if (source.json.find("weight") != nullptr) node.a = read_per_channel(source, "weight", node.out_channels);
+    if (source.json.find("bias") != nullptr) node.b = read_per_channel(source, "bias", node.out_channels);
 }
 
-Axes size_of_avg_pool(const Node& node, const std::vector<Shape>& in) {
-    Axes size;
-    for (int a = 0; a < 3; ++a)
-        size[a] = pool_out_size(in[0].size[a], node.kernel[a], node.stride[a], node.padding[a], node.ceil_mode);
-    return size;
+int64_t scratch_of_group_norm(const Node& node, const Shape& in, int64_t n) {
+    return group_norm_workspace(n, in.channels, node.groups, in.plane());
 }
 
-void run_avg_pool(const Node& node, const Operands& o, const Context& context) {
-    AvgPool3dParams p{};
-    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels;
-    p.ceil_mode = node.ceil_mode, p.count_include_pad = node.count_include_pad;
-    for (int a = 0; a < 3; ++a) {
-        p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a];
-        p.kernel[a] = node.kernel[a], p.stride[a] = node.stride[a], p.padding[a] = node.padding[a];
-    }
-    avg_pool3d(p, context);
+void run_group_norm(const Node& node, const Operands& o, const Context& context) {
+    group_norm({o.x[0], node.a, node.b, o.y, o.scratch, o.n, o.out.channels, node.groups, o.out.plane(), node.eps},
+               context);
 }
 
-// ---- resize ----
+// ---- resize, resize_nearest ----
 void parse_resize(Node& node, const NodeSource& source) {
     node.out_channels = source.channels[0];
-    node.align_corners = source.json.boolean("align_corners");
     if (source.channels.size() == 2) return;
     const std::vector<double> factor = source.json.numbers("factor", source.rank);
     node.factor = {1, 1, 1};
     std::copy(factor.begin(), factor.end(), node.factor.end() - source.rank);
     for (const double f : node.factor)
         COVFAST_REQUIRE(f >= 1e-3 && f <= 1e3, FORMAT, "factor: got ", f, ", expected 0.001 to 1000");
+}
+
+void parse_resize_linear(Node& node, const NodeSource& source) {
+    node.resize = source.json.boolean("align_corners") ? ResizeKind::kLinearCorners : ResizeKind::kLinear;
+    parse_resize(node, source);
+}
+
+void parse_resize_nearest(Node& node, const NodeSource& source) {
+    node.resize = source.json.boolean("exact") ? ResizeKind::kNearestExact : ResizeKind::kNearest;
+    parse_resize(node, source);
 }
 
 Axes size_of_resize(const Node& node, const std::vector<Shape>& in) {
@@ -134,8 +71,7 @@ Axes size_of_resize(const Node& node, const std::vector<Shape>& in) {
 }
 
 void prepare_resize(const Node& node, Operands& o) {
-    for (int a = 0; a < 3; ++a)
-        o.axes[a] = linear_axis(o.in[0].size[a], o.out.size[a], node.align_corners, node.factor[a]);
+    for (int a = 0; a < 3; ++a) o.axes[a] = resize_axis(o.in[0].size[a], o.out.size[a], node.resize, node.factor[a]);
 }
 
 void run_resize(const Node&, const Operands& o, const Context& context) {
@@ -143,14 +79,35 @@ void run_resize(const Node&, const Operands& o, const Context& context) {
     p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a];
-        p.left[a] = o.axes[a].left.data(), p.fraction[a] = o.axes[a].fraction.data();
+        p.left[a] = o.axes[a].left.data();
+        p.fraction[a] = o.axes[a].fraction.empty() ? nullptr : o.axes[a].fraction.data();
     }
     resize3d(p, context);
 }
 
-// ---- one value in, one value out ----
-Axes size_of_first(const Node&, const std::vector<Shape>& in) { return in[0].size; }
+// ---- pad ----
+void parse_pad(Node& node, const NodeSource& source) {
+    node.out_channels = source.channels[0];
+    node.padding = read_axes(source, "before", -kWindowLimit, 0);
+    node.after = read_axes(source, "after", -kWindowLimit, 0);
+    node.a_value = read_float(source.json, "value");
+}
 
+Axes size_of_pad(const Node& node, const std::vector<Shape>& in) {
+    Axes size;
+    for (int a = 0; a < 3; ++a) size[a] = in[0].size[a] + node.padding[a] + node.after[a];
+    return size;
+}
+
+void run_pad(const Node& node, const Operands& o, const Context& context) {
+    Pad3dParams p{};
+    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels, p.value = node.a_value;
+    for (int a = 0; a < 3; ++a)
+        p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.before[a] = node.padding[a];
+    pad3d(p, context);
+}
+
+// ---- one value in, one value out ----
 void parse_plain(Node& node, const NodeSource& source) { node.out_channels = source.channels[0]; }
 
 void parse_prelu(Node& node, const NodeSource& source) {
@@ -175,8 +132,9 @@ void run_activation(const Node& node, const Operands& o, const Context& context)
                context);
 }
 
+template <bool kIsLog>
 void run_softmax(const Node&, const Operands& o, const Context& context) {
-    softmax({o.x[0], o.y, o.n, o.out.channels, o.out.plane()}, context);
+    softmax({o.x[0], o.y, o.n, o.out.channels, o.out.plane(), kIsLog}, context);
 }
 
 // ---- add, sub, mul: of two values, or of one and the number "scalar" ----
@@ -234,15 +192,30 @@ void run_slice(const Node& node, const Operands& o, const Context& context) {
 
 using Act = ActivationKind;
 using Bin = BinaryKind;
+using Pool = PoolKind;
 
-// name, kernel, inputs from, to, read, in place, attributes, parse, out_size, prepare, run
+// name, kernel, inputs from, to, read, in place, attributes, parse, out_size, prepare, run, scratch
 constexpr OpRow kRows[] = {
     {"conv", "conv3d", 1, 1, 1, false, " weight bias stride padding dilation groups ", parse_conv, size_of_conv,
      nullptr, run_conv},
-    {"avg_pool", "avg_pool3d", 1, 1, 1, false, " kernel stride padding ceil_mode count_include_pad ", parse_avg_pool,
-     size_of_avg_pool, nullptr, run_avg_pool},
-    {"resize", "resize3d", 1, 2, 1, false, " align_corners factor ", parse_resize, size_of_resize, prepare_resize,
-     run_resize},
+    {"conv_transpose", "conv_transpose3d", 1, 1, 1, false,
+     " weight bias stride padding dilation groups output_padding ", parse_conv_transpose, size_of_conv_transpose,
+     nullptr, run_conv_transpose},
+    {"group_norm", "group_norm", 1, 1, 1, true, " groups eps weight bias ", parse_group_norm, size_of_first, nullptr,
+     run_group_norm, scratch_of_group_norm},
+    {"avg_pool", "pool3d", 1, 1, 1, false, " kernel stride padding ceil_mode count_include_pad ",
+     parse_pool<Pool::kMean>, size_of_pool, nullptr, run_pool<Pool::kMean>},
+    {"max_pool", "pool3d", 1, 1, 1, false, " kernel stride padding dilation ceil_mode ", parse_pool<Pool::kMax>,
+     size_of_pool, nullptr, run_pool<Pool::kMax>},
+    {"adaptive_avg_pool", "pool3d", 1, 1, 1, false, " size ", parse_adaptive_pool, size_of_adaptive_pool, nullptr,
+     run_adaptive_pool<Pool::kMean>},
+    {"adaptive_max_pool", "pool3d", 1, 1, 1, false, " size ", parse_adaptive_pool, size_of_adaptive_pool, nullptr,
+     run_adaptive_pool<Pool::kMax>},
+    {"resize", "resize3d", 1, 2, 1, false, " align_corners factor ", parse_resize_linear, size_of_resize,
+     prepare_resize, run_resize},
+    {"resize_nearest", "resize3d", 1, 2, 1, false, " exact factor ", parse_resize_nearest, size_of_resize,
+     prepare_resize, run_resize},
+    {"pad", "pad3d", 1, 1, 1, false, " before after value ", parse_pad, size_of_pad, nullptr, run_pad},
     {"prelu", "activation", 1, 1, 1, true, " slope ", parse_prelu, size_of_first, nullptr, run_activation<Act::kLeaky>},
     {"leaky_relu", "activation", 1, 1, 1, true, " slope ", parse_leaky_relu, size_of_first, nullptr,
      run_activation<Act::kLeaky>},
@@ -250,7 +223,8 @@ constexpr OpRow kRows[] = {
     {"sigmoid", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kSigmoid>},
     {"affine", "activation", 1, 1, 1, true, " scale shift ", parse_affine, size_of_first, nullptr,
      run_activation<Act::kAffine>},
-    {"softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax},
+    {"softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax<false>},
+    {"log_softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax<true>},
     {"add", "binary", 1, 2, 2, true, " scalar ", parse_binary<Bin::kAdd>, size_of_binary, nullptr,
      run_binary<Bin::kAdd>},
     {"sub", "binary", 1, 2, 2, true, " scalar reversed ", parse_binary<Bin::kSub>, size_of_binary, nullptr,

@@ -117,7 +117,7 @@ public:
     const char* name() const override { return "softmax"; }
     Shape out_shape() const override { return shape_; }
     void run(const float* x, float* y, const Progress&) override {
-        softmax({x, y, 1, shape_.channels, count(shape_) / shape_.channels}, context_);
+        softmax({x, y, 1, shape_.channels, count(shape_) / shape_.channels, false}, context_);
     }
 
 private:

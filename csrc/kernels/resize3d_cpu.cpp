@@ -1,5 +1,5 @@
 // One item is one output row: the 2 (D = 1) or 4 input rows around it are mixed column by column; the left and right
-// columns are gathered, which the compiler vectorises.
+// columns are gathered, which the compiler vectorises. A nearest resize gathers from one row.
 #include "cpu/isa.h"
 #include "kernels/resize3d.h"
 #include "kernels/table.h"
@@ -34,12 +34,19 @@ void resize_row(const Resize3dParams& p, const float* x, int64_t od, int64_t oh,
     }
 }
 
+void copy_row(const Resize3dParams& p, const float* x, int64_t od, int64_t oh, float* __restrict y) {
+    const float* row = x + (p.left[0][od] * p.in_size[1] + p.left[1][oh]) * p.in_size[2];
+    const int64_t* left = p.left[2];
+    for (int64_t o = 0; o < p.out_size[2]; ++o) y[o] = row[left[o]];
+}
+
 void resize3d_range(const void* params, int64_t begin, int64_t end) {
     const Resize3dParams& p = *static_cast<const Resize3dParams*>(params);
     const int64_t in_count = p.in_size[0] * p.in_size[1] * p.in_size[2];
+    const auto fill = p.fraction[2] == nullptr ? copy_row : resize_row;
     for (int64_t r = begin; r < end; ++r) {
         const int64_t oh = r % p.out_size[1], od = r / p.out_size[1] % p.out_size[0];
-        resize_row(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh, p.y + r * p.out_size[2]);
+        fill(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh, p.y + r * p.out_size[2]);
     }
 }
 

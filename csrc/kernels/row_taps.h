@@ -1,5 +1,6 @@
 // One output row of a convolution or a pooling: where a tap lies inside the input, and the sum of weighted taps over a
-// tile of columns. Shared by conv3d_cpu.cpp and avg_pool3d_cpu.cpp; compiled once per instruction set.
+// tile of columns. Shared by conv3d_cpu.cpp, conv_transpose3d_cpu.cpp and pool3d_cpu.cpp; compiled once per instruction
+// set.
 //
 // A tile of kTile output columns of kOut channels accumulates on the stack, in L1. The columns where all taps lie
 // inside are done with the taps unrolled, so each accumulator is read and written once per K taps; the few columns at

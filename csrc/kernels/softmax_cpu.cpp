@@ -1,6 +1,7 @@
 // One item is kPiece positions of all channels: the maximum and the sum of each position stay in L1 while the channels
 // pass by three times.
 #include "kernels/exp_body.h"
+#include "kernels/log_body.h"
 #include "kernels/softmax.h"
 #include "kernels/table.h"
 
@@ -22,13 +23,19 @@ void softmax_piece(const SoftmaxParams& p, const float* x, float* y, int64_t n) 
         float* to = y + c * p.plane;
         for (int64_t i = 0; i < n; ++i) {
             const float e = exp_f32(row[i] - greatest[i]);
-            to[i] = e;
+            to[i] = p.is_log ? row[i] - greatest[i] : e;
             sum[i] += e;
         }
     }
+    if (p.is_log)
+        for (int64_t i = 0; i < n; ++i) sum[i] = log_f32(sum[i]);
     for (int64_t c = 0; c < p.channels; ++c) {
         float* to = y + c * p.plane;
-        for (int64_t i = 0; i < n; ++i) to[i] /= sum[i];
+        if (p.is_log) {
+            for (int64_t i = 0; i < n; ++i) to[i] -= sum[i];
+        } else {
+            for (int64_t i = 0; i < n; ++i) to[i] /= sum[i];
+        }
     }
 }
 

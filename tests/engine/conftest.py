@@ -73,3 +73,33 @@ def small_tensors() -> dict[str, np.ndarray[Any, Any]]:
 def small(tmp_path: Path) -> Path:
     """Path of a package with a small 2-D network."""
     return write_package(tmp_path / "small.covfast", small_graph(), small_tensors())
+
+
+def wide_graph() -> dict[str, Any]:
+    """A network of the ops that the small one has not, x (4, D, H, W), with the tensors of `wide_tensors`."""
+    window = {"stride": [1, 2, 2], "padding": [0, 1, 1], "dilation": [1, 1, 1]}
+    nodes = [
+        {"op": "max_pool", "inputs": ["x"], "output": "a", "kernel": [1, 3, 3], **window, "ceil_mode": True},
+        {"op": "group_norm", "inputs": ["a"], "output": "b", "groups": 2, "eps": 1e-5, "weight": "s", "bias": "t"},
+        {"op": "conv_transpose", "inputs": ["b"], "output": "c", "weight": "w", "bias": "t", **window, "groups": 2}
+        | {"output_padding": [0, 1, 1]},
+        {"op": "leaky_relu", "inputs": ["c"], "output": "d", "slope": 0.01},
+        {"op": "adaptive_avg_pool", "inputs": ["d"], "output": "e", "size": [1, 1, 1]},
+        {"op": "resize_nearest", "inputs": ["e", "d"], "output": "f", "exact": True},
+        {"op": "affine", "inputs": ["f"], "output": "g", "scale": "s", "shift": "t"},
+        {"op": "sub", "inputs": ["d", "g"], "output": "h"},
+        {"op": "pad", "inputs": ["h"], "output": "i", "before": [0, -1, 2], "after": [1, 0, 0], "value": 0.5},
+        {"op": "slice", "inputs": ["i"], "output": "j", "first": 1, "count": 3},
+        {"op": "log_softmax", "inputs": ["j"], "output": "y"},
+    ]
+    return {"inputs": [{"name": "x", "channels": 4, "rank": 3}], "outputs": ["y"], "nodes": nodes}
+
+
+def wide_tensors() -> dict[str, np.ndarray[Any, Any]]:
+    return {"w": normal(4, 2, 1, 3, 3, seed=1), "s": normal(4, seed=2), "t": normal(4, seed=3)}
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Path of a package with a 3-D network of the ops that the small one has not."""
+    return write_package(tmp_path / "wide.covfast", wide_graph(), wide_tensors())

@@ -36,12 +36,12 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.slow
-def test_package_fuzzed_for_a_minute_gives_only_typed_errors(small: Path, tmp_path: Path) -> None:
-    data, rng = small.read_bytes(), np.random.default_rng(0)
+def test_package_fuzzed_for_a_minute_gives_only_typed_errors(small: Path, wide: Path, tmp_path: Path) -> None:
+    whole, rng = [small.read_bytes(), wide.read_bytes()], np.random.default_rng(0)
     path = tmp_path / "broken.covfast"
     end, tried, refused = time.monotonic() + SECONDS, 0, 0
     while time.monotonic() < end:
-        path.write_bytes(mutate(data, rng))
+        path.write_bytes(mutate(whole[tried % 2], rng))
         tried += 1
         try:
             _core.open_network(os.fsencode(path))

@@ -24,6 +24,7 @@ def one(path: Path, node: dict[str, Any], channels: int = 4, rank: int = 2, **te
 WINDOW = {"stride": [1, 2], "padding": [1, 0], "dilation": [2, 1], "groups": 2}
 POOL = {"kernel": [3, 2], "stride": [2, 2], "padding": [1, 0], "ceil_mode": True, "count_include_pad": False}
 W, B, S, T = normal(6, 2, 3, 3, seed=1), normal(6, seed=2), normal(4, seed=3), normal(4, seed=4)
+V = normal(4, 3, 3, 3, seed=5)
 Reference = Callable[[Any], Any]
 
 OPS: dict[str, tuple[dict[str, Any], dict[str, Any], Reference]] = {
@@ -35,8 +36,63 @@ OPS: dict[str, tuple[dict[str, Any], dict[str, Any], Reference]] = {
     "avg_pool": (
         {"op": "avg_pool", **POOL},
         {},
-        lambda x: ops.avg_pool3d(x, (3, 2), stride=2, padding=(1, 0), ceil_mode=True, count_include_pad=False),
+        lambda x: ops.pool3d(x, "mean", (3, 2), stride=2, padding=(1, 0), ceil_mode=True, count_include_pad=False),
     ),
+    "max_pool": (
+        {
+            "op": "max_pool",
+            "kernel": [3, 2],
+            "stride": [2, 1],
+            "padding": [1, 0],
+            "dilation": [1, 2],
+            "ceil_mode": True,
+        },
+        {},
+        lambda x: ops.pool3d(x, "max", (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), ceil_mode=True),
+    ),
+    "adaptive_avg_pool": (
+        {"op": "adaptive_avg_pool", "size": [1, 1]},
+        {},
+        lambda x: ops.pool3d(x, "mean", (13, 17)),
+    ),
+    "adaptive_max_pool": (
+        {"op": "adaptive_max_pool", "size": [13, 1]},
+        {},
+        lambda x: ops.pool3d(x, "max", (1, 17)),
+    ),
+    "conv_transpose": (
+        {"op": "conv_transpose", "weight": "w", "bias": "b", **WINDOW, "output_padding": [1, 1]},
+        {"w": V, "b": B},
+        lambda x: ops.conv_transpose3d(
+            x, V, B, stride=(1, 2), padding=(1, 0), dilation=(2, 1), output_padding=1, groups=2
+        ),
+    ),
+    "group_norm": (
+        {"op": "group_norm", "groups": 2, "eps": 1e-3, "weight": "s", "bias": "t"},
+        {"s": S, "t": T},
+        lambda x: ops.group_norm(x, 2, S, T, eps=1e-3),
+    ),
+    "group_norm without affine": (
+        {"op": "group_norm", "groups": 4, "eps": 1e-5},
+        {},
+        lambda x: ops.group_norm(x, 4),
+    ),
+    "resize_nearest": (
+        {"op": "resize_nearest", "factor": [2, 1.5], "exact": False},
+        {},
+        lambda x: ops.resize3d(x, factor=[2, 1.5], mode="nearest"),
+    ),
+    "resize_nearest exact": (
+        {"op": "resize_nearest", "factor": [2, 1.5], "exact": True},
+        {},
+        lambda x: ops.resize3d(x, factor=[2, 1.5], mode="nearest-exact"),
+    ),
+    "pad": (
+        {"op": "pad", "before": [1, -2], "after": [0, 3], "value": -1.5},
+        {},
+        lambda x: ops.pad3d(x, (1, -2), (0, 3), -1.5),
+    ),
+    "log_softmax": ({"op": "log_softmax"}, {}, lambda x: ops.softmax(x, log=True)),
     "resize": (
         {"op": "resize", "factor": [2, 1.5], "align_corners": False},
         {},
@@ -92,6 +148,68 @@ def test_graph_values_share_memory_without_touching_each_other(tmp_path: Path) -
     v = x + np.float32(1)
     got = covfast.load(write_package(tmp_path / "m.covfast", graph, {}), device="cpu")(x)
     np.testing.assert_array_equal(got, np.concatenate([v, v * 64, v * 8, x], 1))
+
+
+def test_graph_scratch_lies_beside_living_values(tmp_path: Path) -> None:
+    # The norms run in place and beside values used later; a scratch that overlapped one would show.
+    norm = {"op": "group_norm", "groups": 1, "eps": 1e-5}
+    nodes = [{"op": "add", "inputs": ["x"], "output": "v0", "scalar": 1.0}]
+    for i in range(4):
+        nodes.append({"op": "mul", "inputs": [f"v{i}"], "output": f"m{i}", "scalar": 2.0})
+        nodes.append({**norm, "inputs": [f"m{i}"], "output": f"v{i + 1}"})
+    nodes += [{"op": "concat", "inputs": ["v0", "v4", "v2", "x"], "output": "c"}]
+    nodes += [{**norm, "inputs": ["c"], "output": "y"}]
+    graph = {"inputs": [{"name": "x", "channels": 2, "rank": 2}], "outputs": ["y"], "nodes": nodes}
+    x = normal(2, 2, 160, 170)
+    v = [x + np.float32(1)]
+    for _ in range(4):
+        v.append(ops.group_norm(2 * v[-1], 1))
+    expected = ops.group_norm(np.concatenate([v[0], v[4], v[2], x], 1), 1)
+    net = covfast.load(write_package(tmp_path / "m.covfast", graph, {}), device="cpu")
+    np.testing.assert_array_equal(net(x), expected)
+
+
+BROKEN_OPS: dict[str, tuple[dict[str, Any], str]] = {
+    "transposed channels": ({**OPS["conv_transpose"][0], "groups": 3}, "weight: got 4 x 3 channels in 3 groups"),
+    "output_padding": ({**OPS["conv_transpose"][0], "output_padding": [2, 2]}, "output_padding: got 2, expected less"),
+    "output_padding missing": (
+        {k: v for k, v in OPS["conv_transpose"][0].items() if k != "output_padding"},
+        "output_padding",
+    ),
+    "groups": ({"op": "group_norm", "groups": 3, "eps": 1e-5}, "groups: got 3, expected a divisor of 4"),
+    "groups beyond": ({"op": "group_norm", "groups": 5, "eps": 1e-5}, "groups: got 5"),
+    "eps": ({"op": "group_norm", "groups": 2, "eps": -1}, "eps: got -1"),
+    "weight": ({"op": "group_norm", "groups": 2, "eps": 0, "weight": "b"}, "weight: got a tensor of 6 numbers"),
+    "max padding": ({**OPS["max_pool"][0], "padding": [2, 0]}, "padding: got 2, expected at most half"),
+    "max counts": ({**OPS["max_pool"][0], "count_include_pad": True}, "attributes: got 'count_include_pad'"),
+    "adaptive 0": ({"op": "adaptive_avg_pool", "size": [0, 1]}, "size: got 0"),
+    "nearest corners": ({**OPS["resize_nearest"][0], "align_corners": True}, "attributes: got 'align_corners'"),
+    "exact": ({"op": "resize_nearest", "factor": [2, 2]}, "exact"),
+    "before": ({"op": "pad", "before": [5000, 0], "after": [0, 0], "value": 0}, "before: got 5000"),
+    "value": ({"op": "pad", "before": [1, 0], "after": [0, 0], "value": 1e39}, "value: got"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_OPS)
+def test_graph_op_with_broken_attributes_raises(tmp_path: Path, case: str) -> None:
+    node, match = BROKEN_OPS[case]
+    with pytest.raises(FormatError, match=rf"graph node 0: {match}"):
+        one(tmp_path, node, w=V, b=B, s=S, t=T)
+
+
+def test_graph_adaptive_pooling_of_a_size_that_does_not_divide_raises(tmp_path: Path) -> None:
+    net = one(tmp_path, {"op": "adaptive_avg_pool", "size": [2, 3]})
+    assert net(normal(1, 4, 6, 9)).shape == (1, 4, 2, 3)
+    with pytest.raises(
+        ShapeError, match="size: got 7 before an adaptive pooling, expected a multiple of its output, 2"
+    ):
+        net(normal(1, 4, 7, 9))
+
+
+def test_graph_cut_that_leaves_nothing_raises(tmp_path: Path) -> None:
+    net = one(tmp_path, {"op": "pad", "before": [-4, 0], "after": [-4, 0], "value": 0})
+    with pytest.raises(ShapeError, match="nothing is left after the op 'pad' at 'y'"):
+        net(normal(1, 4, 8, 8))
 
 
 def node_change(index: int, **attributes: Any) -> Callable[[dict[str, Any]], None]:

@@ -49,6 +49,26 @@ def test_network_equals_its_ops(backend: str, small: Path) -> None:
     np.testing.assert_array_equal(net(x), expected)
 
 
+def test_network_of_norms_and_transposed_convolutions_equals_its_ops(backend: str, wide: Path) -> None:
+    from engine.conftest import wide_tensors
+
+    t, x = wide_tensors(), normal(2, 4, 3, 10, 14)
+    window: dict[str, Any] = {"stride": (1, 2, 2), "padding": (0, 1, 1)}
+    b = ops.group_norm(ops.pool3d(x, "max", (1, 3, 3), ceil_mode=True, **window), 2, t["s"], t["t"])
+    c = ops.conv_transpose3d(b, t["w"], t["t"], groups=2, output_padding=(0, 1, 1), **window)
+    d = ops.activation(c, "leaky", 0.01)
+    e = ops.resize3d(ops.pool3d(d, "mean", d.shape[2:]), d.shape[2:], mode="nearest-exact")
+    h = d - ops.activation(e, "affine", t["s"], t["t"])
+    expected = ops.softmax(ops.pad3d(h, (0, -1, 2), (1, 0, 0), 0.5)[:, 1:4], log=True)
+    np.testing.assert_array_equal(covfast.load(wide, device="cpu")(x), expected)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_network_of_norms_any_number_of_threads_same_bits(backend: str, wide: Path, threads: int) -> None:
+    x = normal(2, 4, 5, 120, 133)
+    np.testing.assert_array_equal(covfast.load(wide, threads=threads)(x), covfast.load(wide, threads=1)(x))
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_network_any_number_of_threads_same_bits(backend: str, small: Path, threads: int) -> None:
     x = normal(2, 3, 300, 333)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernels.tolerances import POSITION
+from reference.resize3d import nearest3d
 from reference.resize3d import resize3d as reference
 
 from covfast import ShapeError, ValueRangeError, ops
@@ -33,6 +34,36 @@ def test_resize3d_by_a_factor_uses_its_scale(backend: str, factor: float) -> Non
     size = [math.floor(n * factor) for n in x.shape[2:]]
     got = ops.resize3d(x, factor=factor)
     np.testing.assert_allclose(got, reference(x, size, False, factor), atol=POSITION["float32"])
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("size", [(7, 11, 13), (14, 22, 26), (3, 5, 4), (1, 1, 1), (20, 3, 300)])
+def test_resize3d_nearest_copies_the_reference_s_sample(backend: str, size: tuple[int, int, int], mode: str) -> None:
+    x = normal(2, 3, 7, 11, 13)
+    x[0, 0, 3, 3, 3], x[0, 0, 2, 2, 2] = np.nan, np.inf  # which reach no other sample
+    expected = nearest3d(x, size, mode == "nearest-exact")
+    np.testing.assert_array_equal(ops.resize3d(x, size, mode=mode), expected)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("factor", [2.0, 4.0, 1.5, 0.5])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 15, 16, 17])
+def test_resize3d_nearest_by_a_factor_uses_its_scale(backend: str, size: int, factor: float, mode: str) -> None:
+    if size * factor < 1:
+        factor = 2 * factor
+    x = normal(1, 3, size, size + 2, 2 * size)
+    target = [math.floor(n * factor) for n in x.shape[2:]]
+    expected = nearest3d(x, target, mode == "nearest-exact", factor)
+    np.testing.assert_array_equal(ops.resize3d(x, factor=factor, mode=mode), expected)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_resize3d_nearest_equals_torch(backend: str, mode: str) -> None:
+    torch = pytest.importorskip("torch")
+    x = normal(1, 2, 19, 23)
+    for target in [(19, 23), (38, 46), (57, 70), (7, 9), (100, 3)]:
+        expected = torch.nn.functional.interpolate(torch.from_numpy(x), size=target, mode=mode)
+        np.testing.assert_array_equal(ops.resize3d(x, target, mode=mode), expected.numpy())
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257])
@@ -71,3 +102,5 @@ def test_resize3d_wrong_arguments_raise() -> None:
         ops.resize3d(normal(1, 1, 4, 4), factor=[1.0, -1.0])
     with pytest.raises(ValueRangeError, match="factor: got"):
         ops.resize3d(normal(1, 1, 4, 4), factor=[1.0])
+    with pytest.raises(ValueRangeError, match="kind: got 'nearest with align_corners', expected one of"):
+        ops.resize3d(normal(1, 1, 4, 4), (8, 8), mode="nearest", align_corners=True)

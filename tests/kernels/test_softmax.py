@@ -32,6 +32,30 @@ def test_softmax_sums_to_one_and_ignores_a_shift(backend: str) -> None:
     np.testing.assert_allclose(ops.softmax(x + 1000), y, atol=5e-4)  # x + 1000 itself is rounded to 6e-5
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 7, 15, 16, 17, 24])
+@pytest.mark.parametrize("size", [1, 2, 7, 17])
+def test_softmax_logarithm_equals_reference(backend: str, channels: int, size: int) -> None:
+    x = 20 * normal(2, channels, 3, size, 18 - size)
+    expected = reference(x, log=True)
+    np.testing.assert_allclose(ops.softmax(x, log=True), expected, rtol=3e-7, atol=channels * EXP["float32"])
+
+
+def test_softmax_logarithm_of_far_values_stays_finite(backend: str) -> None:
+    x = np.array([0, 1000, -1000, 1000], np.float32).reshape(1, 4, 1, 1)
+    np.testing.assert_allclose(
+        ops.softmax(x, log=True).ravel(), np.array([-1000, 0, -2000, 0]) - np.log(2), rtol=0, atol=2e-4
+    )
+
+
+def test_softmax_nan_stays_at_its_position(backend: str) -> None:
+    x = normal(1, 3, 4, 5)
+    x[0, 1, 2, 2] = np.nan
+    for log in (False, True):
+        got = np.isnan(ops.softmax(x, log=log))
+        assert got[:, :, 2, 2].all()
+        assert got.sum() == 3
+
+
 @pytest.mark.parametrize("n", [1, PIECE - 1, PIECE, PIECE + 1])
 def test_softmax_edge_sizes_equal_reference(backend: str, n: int) -> None:
     x = normal(1, 3, 1, n)

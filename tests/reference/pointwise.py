@@ -32,6 +32,7 @@ def activation(x: Values, kind: str, a: Values | float = 0.0, b: Values | float 
         return 1 / (1 + np.exp(-wide))
 
 
-def softmax(x: Values) -> npt.NDArray[np.float64]:
-    e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+def softmax(x: Values, log: bool = False) -> npt.NDArray[np.float64]:
+    below = x.astype(np.float64) - x.max(axis=1, keepdims=True)
+    total = np.exp(below).sum(axis=1, keepdims=True)
+    return below - np.log(total) if log else np.exp(below) / total

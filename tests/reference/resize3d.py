@@ -1,4 +1,4 @@
-"""Float64 reference of resize3d: one (n_out, n_in) matrix of hat functions per axis."""
+"""Float64 reference of resize3d: one (n_out, n_in) matrix of hat functions per axis, or one index per output."""
 
 from __future__ import annotations
 
@@ -26,4 +26,16 @@ def resize3d(
     for axis, n in enumerate(size, start=2):
         weights = matrix(y.shape[axis], n, align_corners, None if factor is None else 1 / factor)
         y = np.moveaxis(np.tensordot(weights, y, axes=(1, axis)), 0, axis)
+    return y
+
+
+def nearest3d(
+    x: npt.NDArray[Any], size: Sequence[int], is_exact: bool, factor: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Exact where the positions are no whole numbers, or their scale is exact in float32 too."""
+    y = np.asarray(x, dtype=np.float64)
+    for axis, n in enumerate(size, start=2):
+        scale = y.shape[axis] / n if factor is None else 1 / factor
+        index = np.floor((np.arange(n) + (0.5 if is_exact else 0.0)) * scale).astype(np.int64)
+        y = np.take(y, np.minimum(index, y.shape[axis] - 1), axis)
     return y

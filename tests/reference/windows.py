@@ -19,7 +19,9 @@ def tap(x: npt.NDArray[Any], at: Sequence[int], out: Sequence[int], stride: Sequ
     return x[(..., *cut)]
 
 
-def pad(x: npt.NDArray[Any], before: Sequence[int], after: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Zeros around the last three axes."""
+def pad(
+    x: npt.NDArray[Any], before: Sequence[int], after: Sequence[int], value: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """`value` around the last three axes."""
     width = [(0, 0), (0, 0), *zip(before, after, strict=True)]
-    return np.pad(np.asarray(x, dtype=np.float64), width)
+    return np.pad(np.asarray(x, dtype=np.float64), width, constant_values=value)
