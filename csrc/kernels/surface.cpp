@@ -17,7 +17,8 @@ namespace covfast {
 namespace {
 
 constexpr int64_t kElementsWorthAThread = 200000;  // of both sides: fewer are grouped sooner than a thread wakes
-constexpr int kMostSlabs = 64;                     // blocks of the search for each direction
+constexpr int64_t kMostSlabs = 64;                 // blocks of the search for each direction
+constexpr int64_t kPlacesInBlock = 1 << 17;        // of which each has at least so many places for elements
 
 // Where one label lies, and how many voxels it has.
 struct Extent {
@@ -201,8 +202,10 @@ private:
             level = plane_grid((fine->size[0] + 3) / 4, (fine->size[1] + 3) / 4, grid.size[2]);
             fine = &level;
         }
-        // At least four planes a block, so that little memory is cleared for counts, and enough for many cores.
-        if (is_host_) slabs_ = static_cast<int>(std::clamp<int64_t>(grid.size[0] / 4, 1, kMostSlabs));
+        // Blocks large enough for what their counts cost to clear and add up, and enough of them for many cores.
+        const int64_t box = grid.size[0] * grid.size[1] * grid.size[2];
+        if (is_host_)
+            slabs_ = static_cast<int>(std::clamp<int64_t>(box / kPlacesInBlock, 1, std::min(kMostSlabs, grid.size[0])));
         search.class_count = static_cast<int>(classes_.square.size()), search.slabs = slabs_;
         search.near_count = static_cast<int>(classes_.classes.size());
         search.size_count = static_cast<int>(sizes_.sizes.size());
