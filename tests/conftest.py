@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 
 from covfast import _core
 from covfast.phantom import Phantom, chest_phantom
+
+# A runner in the background starts us with SIGINT ignored. Tests press Ctrl-C, here and in their child processes, which
+# inherit an ignored signal but not a handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BACKENDS = {entry["name"]: entry["missing"] for entry in _core.backends()}
 
