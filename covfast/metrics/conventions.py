@@ -6,6 +6,7 @@ script's columns for the case, and `summary` its figures for a set of cases.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ NAME = "Name"
 """The column that holds the case's name, in every convention."""
 
 
-class Convention:
+class Convention(ABC):
     """What a published script computes; this base knows no script.
 
     Attributes:
@@ -44,25 +45,25 @@ class Convention:
     tolerance_mm: ClassVar[Mapping[str, float]] = MappingProxyType({})
     is_one_label: ClassVar[bool] = True
 
+    @abstractmethod
     def columns(self, labels: Sequence[str]) -> tuple[str, ...]:
         """Columns of the script's table for these labels. Raises: ValueRangeError: labels that it does not know."""
-        raise NotImplementedError
 
+    @abstractmethod
     def truth_mask(self, image: npt.ArrayLike) -> Mask:
         """The foreground of a truth image (bool or 8-bit) as the script reads it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, truth: Mask, prediction: Mask, probability: npt.ArrayLike | None) -> Published:
         """What the script needs of one label's masks and map beyond a `LabelReport`; None if nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row(self, case: str, labels: Mapping[str, LabelReport], published: Published) -> Row:
         """The columns of one case: name -> value. `published` is what `measure` found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self, reports: Sequence[Report]) -> dict[str, float]:
         """The figures of a set of cases: those of one data set, or of one fold. Empty without cases."""
-        raise NotImplementedError
 
 
 class CtSeg(Convention):
