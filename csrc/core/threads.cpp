@@ -17,6 +17,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "core/error.h"
 
@@ -30,6 +31,7 @@ struct Job {
     int64_t n, grain;
     int spare_workers;   // guarded by Pool::mutex
     int active_workers;  // guarded by Pool::mutex
+    int started_workers;  // guarded by Pool::mutex
     std::atomic<int64_t> next{0};
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written once, by whoever sets `failed` first
@@ -38,6 +40,7 @@ struct Job {
 constexpr int kMostThreads = 1024;
 
 thread_local bool inside_block = false;
+thread_local int slot = 0;
 
 void run_blocks(Job& job) {
     inside_block = true;
@@ -59,6 +62,7 @@ public:
         int64_t blocks = (job.n + job.grain - 1) / job.grain;
         job.spare_workers = static_cast<int>(std::min<int64_t>(threads, blocks)) - 1;
         job.active_workers = 0;
+        slot = 0;
         if (job.spare_workers > 0) {
             std::lock_guard lock(mutex_);
             start_workers(job.spare_workers);
@@ -86,6 +90,7 @@ private:
             wake_.wait(lock, [this] { return !jobs_.empty(); });
             Job* job = jobs_.front();
             ++job->active_workers;
+            slot = ++job->started_workers;
             if (--job->spare_workers == 0) jobs_.pop_front();
             lock.unlock();
             run_blocks(*job);
@@ -148,14 +153,17 @@ int hardware_threads() {
     return std::max(1, std::min(affinity, quota));
 }
 
+int thread_slot() { return slot; }
+
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads) {
     if (n <= 0) return;
-    Job job{fn, params, n, std::max<int64_t>(1, grain), 0, 0, {}, {}, nullptr};
+    Job job{fn, params, n, std::max<int64_t>(1, grain), 0, 0, 0, {}, {}, nullptr};
     threads = threads <= 0 ? hardware_threads() : std::min(threads, kMostThreads);
     if (inside_block || threads == 1 || job.n <= job.grain) {
         const bool was_inside = inside_block;
+        const int outer_slot = std::exchange(slot, 0);
         run_blocks(job);
-        inside_block = was_inside;
+        inside_block = was_inside, slot = outer_slot;
     } else {
         pool().run(job, threads);
     }

@@ -16,6 +16,10 @@ int hardware_threads();
 // by a block stops the blocks not yet begun and is rethrown here. Safe after fork: the child starts a pool of its own.
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads);
 
+// Inside a block: which of the loop's threads runs it, from 0 to threads - 1; each has its own scratch memory by this.
+// 0 outside, and for a loop that runs on one thread.
+int thread_slot();
+
 // The same for a callable body(begin, end); not for code compiled per instruction set.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, int threads, Body&& body) {

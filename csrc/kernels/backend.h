@@ -49,7 +49,7 @@ void run(const Context& context, Op Backend::* op, const char* name, const Param
     const Backend& backend = *context.backend;
     if (backend.*op == nullptr) fail_no_twin(backend, name);
     note_backend(backend);
-    (backend.*op)(params, Exec{polled_parallel_for, context.threads, context.stream});
+    (backend.*op)(params, Exec{polled_parallel_for, context.threads, context.stream, thread_slot});
 }
 
 }  // namespace covfast
