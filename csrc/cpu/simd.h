@@ -21,7 +21,7 @@ typedef Vec VecAnywhere __attribute__((aligned(4), may_alias));
 
 inline Vec load(const float* p) { return *reinterpret_cast<const VecAnywhere*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<VecAnywhere*>(p) = v; }
-inline Vec fill(float v) { return Vec{} + v; }
+inline Vec fill(float v) { return v - Vec{}; }  // v - 0 is v, so that no subtraction is left; v + 0 would turn -0 to 0
 inline Vec leaky(Vec v, Vec slope) { return v > 0 ? v : v * slope; }  // NaN stays NaN
 
 }  // namespace
