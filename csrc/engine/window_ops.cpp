@@ -76,11 +76,15 @@ Axes size_of_conv_transpose(const Node& node, const std::vector<Shape>& in) {
 
 namespace {
 
-// Params: Conv3dParams or ConvTranspose3dParams, which have the same fields.
+void set_bias(Conv3dParams& p, const float* bias) { p.epilogue.bias = bias; }
+void set_bias(ConvTranspose3dParams& p, const float* bias) { p.bias = bias; }
+
+// Params: Conv3dParams or ConvTranspose3dParams, which have the same fields but for the bias.
 template <class Params, void (*kOp)(const Params&, const Context&)>
 void run_either(const Node& node, const Operands& o, const Context& context) {
     Params p{};
-    p.x = o.x[0], p.weight = node.a, p.bias = node.b, p.y = o.y;
+    p.x = o.x[0], p.weight = node.a, p.y = o.y;
+    set_bias(p, node.b);
     p.n = o.n, p.in_channels = o.in[0].channels, p.out_channels = o.out.channels, p.groups = node.groups;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.kernel[a] = node.kernel[a];

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "kernels/backend.h"
+#include "kernels/check_epilogue.h"
 
 namespace covfast {
 
@@ -25,6 +26,7 @@ void conv3d(const Conv3dParams& p, const Context& context) {
         COVFAST_REQUIRE(fits >= 1 && p.out_size[a] == fits, SHAPE, "y: got size ", p.out_size[a], ", expected ", fits,
                         ", at least 1, for an input of ", p.in_size[a]);
     }
+    check_epilogue(p.epilogue, p.y);
     run(context, &Backend::conv3d, "conv3d", p);
 }
 

@@ -3,6 +3,7 @@
 // rows in L2 for the next channels, a depthwise one streams down one plane. A 1x1x1 kernel without stride has no rows
 // to respect: the whole plane is one row and its taps are 4 input channels, one plane apart.
 #include "kernels/conv3d.h"
+#include "kernels/planar_epilogue.h"
 #include "kernels/row_taps.h"
 #include "kernels/table.h"
 
@@ -70,10 +71,8 @@ void run_channels(const Plan& plan, const Item& item, int64_t channel) {
     const float* x = p.x + (item.n * p.in_channels + item.group * plan.in_per_group) * plan.in_plane;
     const float* weight = p.weight + channel * plan.in_per_group * plan.taps;
     alignas(64) float sum[kOut][kTile];
-    for (int j = 0; j < kOut; ++j) {
-        const float start = p.bias == nullptr ? 0.0f : p.bias[channel + j];
-        for (int64_t i = 0; i < n; ++i) sum[j][i] = start;
-    }
+    for (int j = 0; j < kOut; ++j)
+        for (int64_t i = 0; i < n; ++i) sum[j][i] = 0.0f;
     if (plan.is_pointwise) {
         sum_channels<kOut>(sum, plan, x + item.column, weight, n);
     }
@@ -84,8 +83,8 @@ void run_channels(const Plan& plan, const Item& item, int64_t channel) {
     }
     const int64_t at = (item.d * p.out_size[1] + item.h) * p.out_size[2] + item.column;
     for (int j = 0; j < kOut; ++j) {
-        float* y = p.y + (item.n * p.out_channels + channel + j) * plan.out_plane + at;
-        for (int64_t i = 0; i < n; ++i) y[i] = sum[j][i];
+        const int64_t plane = (item.n * p.out_channels + channel + j) * plan.out_plane;
+        finish_row(plane_epilogue(p.epilogue, channel + j, p.y, plane), at, sum[j], n);
     }
 }
 

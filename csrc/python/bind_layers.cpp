@@ -86,8 +86,8 @@ FloatArray run_conv3d(const FloatArray& x, const FloatArray& weight, const std::
     float* y_host = y.mutable_data();
     py::gil_scoped_release nogil;
     Call call(device, threads, "conv3d");
-    p.x = call.put(x_host, x_count), p.weight = call.put(w_host, w_count), p.bias = call.put(b_host, p.out_channels);
-    p.y = call.room(y_count);
+    p.x = call.put(x_host, x_count), p.weight = call.put(w_host, w_count);
+    p.epilogue.bias = call.put(b_host, p.out_channels), p.y = call.room(y_count);
     conv3d(p, call.context());
     call.get(p.y, y_host, y_count);
     return y;
