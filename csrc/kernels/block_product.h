@@ -30,15 +30,6 @@ namespace {
 
 constexpr int kVecs = kLanes / kVecLanes;  // registers of a block
 
-// The tile that fills the registers.
-#if defined(__AVX512F__)
-constexpr int kTileBlocks = 2, kTilePixels = 14;
-#elif defined(__AVX2__)
-constexpr int kTileBlocks = 1, kTilePixels = 6;
-#else
-constexpr int kTileBlocks = 1, kTilePixels = 3;
-#endif
-
 typedef int32_t IntVec __attribute__((vector_size(4 * kVecLanes)));
 typedef IntVec IntVecAnywhere __attribute__((aligned(4), may_alias));
 typedef int32_t Word __attribute__((aligned(1), may_alias));
@@ -46,7 +37,18 @@ typedef float FloatWord __attribute__((aligned(1), may_alias));
 
 inline IntVec load_words(const void* p) { return *static_cast<const IntVecAnywhere*>(p); }
 
-// sum += products of one word of x with a register of weights.
+// Pairs of 16-bit numbers, multiplied and added to one 32-bit number: exact.
+#if defined(__AVX512BW__)
+inline IntVec multiply_pairs(IntVec a, IntVec b) { return (IntVec)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+#elif defined(__AVX2__)
+inline IntVec multiply_pairs(IntVec a, IntVec b) { return (IntVec)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+#elif defined(__SSE2__)
+inline IntVec multiply_pairs(IntVec a, IntVec b) { return (IntVec)_mm_madd_epi16((__m128i)a, (__m128i)b); }
+#else
+inline IntVec multiply_pairs(IntVec a, IntVec b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+#endif
+
+// sum += products of a word of x, spread over a register, with a register of weights.
 template <Element kElement>
 struct Product;
 
@@ -54,10 +56,88 @@ template <>
 struct Product<Element::kF32> {
     using Sum = Vec;
     using Spread = Vec;
+    using Weight = Vec;
     static constexpr int kWords = 16;
     static Spread spread(const uint8_t* x) { return fill(*reinterpret_cast<const FloatWord*>(x)); }
-    static Sum add(Sum sum, Spread x, IntVec w) { return sum + x * reinterpret_cast<Vec>(w); }
+    static Weight weight(const uint8_t* w) { return reinterpret_cast<Vec>(load_words(w)); }
+    static Sum add(Sum sum, Spread x, Weight w) { return sum + x * w; }
 };
+
+template <>
+struct Product<Element::kBf16> {
+    using Sum = Vec;
+    static constexpr int kWords = 8;
+#if defined(__AVX512BF16__)
+    using Spread = IntVec;
+    using Weight = IntVec;
+    static Spread spread(const uint8_t* x) { return *reinterpret_cast<const Word*>(x) - IntVec{}; }
+    static Weight weight(const uint8_t* w) { return load_words(w); }
+    static Sum add(Sum sum, Spread x, Weight w) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w); }
+#else
+    struct Spread {
+        Vec low, high;
+    };
+    using Weight = Spread;
+    static Spread widen(IntVec pairs) {
+        const IntVec low = pairs << 16, high = pairs & static_cast<int32_t>(0xffff0000);
+        return {reinterpret_cast<Vec>(low), reinterpret_cast<Vec>(high)};
+    }
+    static Spread spread(const uint8_t* x) { return widen(*reinterpret_cast<const Word*>(x) - IntVec{}); }
+    static Weight weight(const uint8_t* w) { return widen(load_words(w)); }
+    static Sum add(Sum sum, Spread x, Weight w) { return (sum + x.low * w.low) + x.high * w.high; }
+#endif
+};
+
+template <>
+struct Product<Element::kU8> {
+    using Sum = IntVec;
+    static constexpr int kWords = 4;
+#if defined(__AVX512VNNI__)
+    using Spread = IntVec;
+    using Weight = IntVec;
+    static Spread spread(const uint8_t* x) { return *reinterpret_cast<const Word*>(x) - IntVec{}; }
+    static Weight weight(const uint8_t* w) { return load_words(w); }
+    static Sum add(Sum sum, Spread x, Weight w) {
+        return (IntVec)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+    }
+#else
+    // Bytes 0 and 2, and bytes 1 and 3, as 16-bit numbers.
+    struct Spread {
+        IntVec even, odd;
+    };
+    using Weight = Spread;
+    typedef int16_t Shorts __attribute__((vector_size(4 * kVecLanes)));
+    static Spread spread(const uint8_t* x) {
+        const int32_t word = *reinterpret_cast<const Word*>(x);
+        return {(word & 0x00ff00ff) - IntVec{}, (word >> 8 & 0x00ff00ff) - IntVec{}};
+    }
+    static Weight weight(const uint8_t* w) {
+        const Shorts pairs = reinterpret_cast<Shorts>(load_words(w)), even = pairs << 8 >> 8, odd = pairs >> 8;
+        return {reinterpret_cast<IntVec>(even), reinterpret_cast<IntVec>(odd)};
+    }
+    static Sum add(Sum sum, Spread x, Weight w) {
+        return sum + multiply_pairs(x.even, w.even) + multiply_pairs(x.odd, w.odd);
+    }
+#endif
+};
+
+// The tile that fills the registers: kTileBlocks by kTilePixels of f32, tile_pixels() of others, which take two
+// registers for each weight and word where they are widened.
+#if defined(__AVX512F__)
+constexpr int kTileBlocks = 2, kTilePixels = 14, kWidenedPixels = 12;
+#elif defined(__AVX2__)
+constexpr int kTileBlocks = 1, kTilePixels = 6, kWidenedPixels = 4;
+#else
+constexpr int kTileBlocks = 1, kTilePixels = 3, kWidenedPixels = 2;
+#endif
+constexpr int tile_pixels(Element e) {
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+    constexpr bool is_widened = false;
+#else
+    constexpr bool is_widened = true;
+#endif
+    return is_widened && e != Element::kF32 ? kWidenedPixels : kTilePixels;
+}
 
 template <Element kElement, int kPixels, int kBlocks>
 struct Sums {
@@ -74,16 +154,16 @@ inline void clear(Sums<kElement, kPixels, kBlocks>& sums) {
             for (int i = 0; i < kVecs; ++i) sums.at[p][b][i] = typename Product<kElement>::Sum{};
 }
 
-// memory: (kPixels, kBlocks, 16) f32; i32 of u8 products.
+// memory: (kPixels, row, 16) f32, or i32 of u8 products; the tile's blocks lie at the first of `row`.
 template <Element kElement, int kPixels, int kBlocks>
-inline void store(const Sums<kElement, kPixels, kBlocks>& sums, void* memory) {
+inline void store(const Sums<kElement, kPixels, kBlocks>& sums, void* memory, int64_t row = kBlocks) {
 #pragma GCC unroll 32
     for (int p = 0; p < kPixels; ++p)
 #pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b)
 #pragma GCC unroll 4
             for (int i = 0; i < kVecs; ++i)
-                store(static_cast<float*>(memory) + (p * kBlocks + b) * kLanes + i * kVecLanes,
+                store(static_cast<float*>(memory) + (p * row + b) * kLanes + i * kVecLanes,
                       reinterpret_cast<Vec>(sums.at[p][b][i]));
 }
 
@@ -92,11 +172,11 @@ template <int kRow, Element kElement, int kPixels, int kBlocks, class Address>
 inline __attribute__((always_inline)) void add_word(Sums<kElement, kPixels, kBlocks>& sums, const Address& x,
                                                     const uint8_t* w) {
     using P = Product<kElement>;
-    IntVec weight[kBlocks][kVecs];
+    typename P::Weight weight[kBlocks][kVecs];
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b)
 #pragma GCC unroll 4
-        for (int i = 0; i < kVecs; ++i) weight[b][i] = load_words(w + 4 * (b * kLanes + i * kVecLanes));
+        for (int i = 0; i < kVecs; ++i) weight[b][i] = P::weight(w + 4 * (b * kLanes + i * kVecLanes));
 #pragma GCC unroll 32
     for (int p = 0; p < kPixels; ++p) {
         const typename P::Spread spread = P::spread(x(p));
@@ -112,7 +192,7 @@ template <int64_t kStep, int kRow, int kWords = 0, Element kElement, int kPixels
 inline __attribute__((always_inline)) void add_block(Sums<kElement, kPixels, kBlocks>& sums, const void* x,
                                                      const void* w) {
     const uint8_t *from = static_cast<const uint8_t*>(x), *weight = static_cast<const uint8_t*>(w);
-    asm("" : "+r"(from), "+r"(weight));
+    asm("" : "+r"(from), "+r"(weight));  // else GCC carries words of x from tap to tap in registers that it spills
 #pragma GCC unroll 16
     for (int k = 0; k < (kWords > 0 ? kWords : Product<kElement>::kWords); ++k)
         add_word<kRow>(
@@ -124,7 +204,7 @@ template <int kRow, int kWords = 0, Element kElement, int kPixels, int kBlocks>
 inline __attribute__((always_inline)) void add_block(Sums<kElement, kPixels, kBlocks>& sums,
                                                      const uint8_t* const (&x)[kPixels], const void* w) {
     const uint8_t* weight = static_cast<const uint8_t*>(w);
-    asm("" : "+r"(weight));
+    asm("" : "+r"(weight));  // as above
 #pragma GCC unroll 16
     for (int k = 0; k < (kWords > 0 ? kWords : Product<kElement>::kWords); ++k)
         add_word<kRow>(
