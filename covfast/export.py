@@ -40,9 +40,10 @@ def export(
 ) -> Path:
     """Write a torch module as a model package that `covfast.load` and `covfast.Segmenter` open.
 
-    The module is traced in evaluation mode without decomposition and lowered to the closed list of ops of
-    `covfast.package`; BatchNorm is folded. Batch and sizes stay free: resizes are kept as a factor or as the size of
-    another tensor. The package is then compared with torch on two sizes other than `input_shape`.
+    The module is traced in evaluation mode without decomposition, lowered to the closed list of ops of
+    `covfast.package`, and made smaller by exact algebra (`covfast.simplify`), such as BatchNorm folded into
+    convolutions. Batch and sizes stay free: resizes are kept as a factor or as the size of another tensor. The package
+    is then compared with torch on two sizes other than `input_shape`.
 
     Args:
         module: torch.nn.Module with one (N, C, [D,] H, W) float32 input; of several outputs the first is kept. Its
@@ -96,16 +97,15 @@ def _lower(module: Any, shape: Sequence[int], steps: Sequence[int]) -> dict[str,
     """Tensors, graph and input contract of the module, as `package.write` takes them."""
     from covfast.lowering import Lowering
     from covfast.lowering_ops import OPS
+    from covfast.simplify import simplify
 
     low = Lowering(_trace(module, shape, steps), OPS)
     rank = len(steps)
-    graph = {
-        "inputs": [{"name": low.input_name, "channels": shape[1], "rank": rank}],
-        "outputs": [low.output_name],
-        "nodes": low.nodes,
-    }
+    given = {"name": low.input_name, "channels": shape[1], "rank": rank}
+    lowered = {"inputs": [given], "outputs": [low.output_name], "nodes": low.nodes}
+    graph, tensors = simplify(lowered, low.tensors, shape[2:])
     contract = {"channels": shape[1], "rank": rank, "multiple": list(steps), "size": None}
-    return {"tensors": low.tensors, "graph": graph, "input_contract": contract}
+    return {"tensors": tensors, "graph": graph, "input_contract": contract}
 
 
 def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:

@@ -1,4 +1,4 @@
-"""From a traced torch graph to the graph of a model package: one function an op, BatchNorm folded into convolutions.
+"""From a traced torch graph to the graph of a model package: one function an op; `simplify` makes it fast later.
 
 The trace is that of torch.export without decomposition: nodes of aten ops on tensors whose sizes are symbols. Values
 keep the trace's names; tensors get the names of the modules that hold them. The ops stand in `lowering_ops`.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from covfast.errors import ValueRangeError, describe
 
-Tensors = dict[str, npt.NDArray[np.float32]]
+Tensors = dict[str, npt.NDArray[np.float64]]
 Lower = Callable[["Lowering", Any, Mapping[str, Any]], None]
 """Writes the nodes of one op: (lowering, node of the trace, its arguments by name)."""
 
@@ -32,7 +32,7 @@ class Lowering:
 
     Attributes:
         nodes: of the package's graph, in order.
-        tensors: float32, by name.
+        tensors: float64, by name.
         input_name, output_name: values; the output is the module's first.
     """
 
@@ -45,7 +45,6 @@ class Lowering:
         self._values: dict[str, str] = {}  # node of the trace -> value of the graph
         self._parts: dict[str, list[str]] = {}  # node that is a list of tensors -> values
         self._traced: dict[str, Any] = {}  # value -> node of the trace
-        self._bound: dict[str, list[Any]] = {}  # value -> every node of the trace that is this value
         self._constants = _constants(program)
         self._names = {node.name: target for node, target in _targets(program)}
         self._input = set(program.graph_signature.user_inputs)
@@ -77,7 +76,6 @@ class Lowering:
     def _bind(self, node: Any, value: str) -> None:
         self._values[node.name] = value
         self._traced.setdefault(value, node)
-        self._bound.setdefault(value, []).append(node)
 
     def is_value(self, argument: Any) -> bool:
         """Whether an argument of the trace is computed from the input."""
@@ -127,31 +125,16 @@ class Lowering:
 
     def keep(self, name: str, tensor: npt.NDArray[np.float64]) -> str:
         """Keep a tensor under this name, or under one like it where the name is taken by other numbers."""
-        array = np.ascontiguousarray(tensor, dtype=np.float32)
         chosen, count = name, 1
-        while chosen in self.tensors and not np.array_equal(self.tensors[chosen], array):
+        while chosen in self.tensors and not np.array_equal(self.tensors[chosen], tensor):
             count += 1
             chosen = f"{name}.{count}"
-        self.tensors[chosen] = array
+        self.tensors[chosen] = tensor
         return chosen
 
     def module_name(self, argument: Any, node: Any) -> str:
         """Name of a parameter as the module has it, else of the node's place."""
         return self._names.get(getattr(argument, "name", ""), f"{node.name}.tensor")
-
-    def node_of(self, value: str) -> dict[str, Any] | None:
-        """The node that makes a value, if nothing but the caller's op will read it."""
-        made = next((n for n in reversed(self.nodes) if n["output"] == value), None)
-        read = sum(value in n["inputs"] for n in self.nodes)
-        bound = self._bound.get(value, [])
-        readers = {user for node in bound for user in node.users} - set(bound)  # through dropout and its like too
-        is_private = made is not None and read == 0 and len(readers) == 1
-        return made if is_private else None
-
-    def rename_output(self, made: dict[str, Any], node: Any) -> None:
-        """Let the last node written stand for this node of the trace too."""
-        self._bind(node, made["output"])
-        self._traced[made["output"]] = node
 
     def like(self, node: Any) -> str | None:
         """The latest value whose size is, symbol for symbol, that of the node."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from covfast.lowering import Lower, Lowering, op_name, whole_number
 
@@ -58,35 +57,9 @@ def _batch_norm(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
     weight, bias = low.constant(a["weight"]), low.constant(a["bias"])
     scale = (1.0 if weight is None else weight) / np.sqrt(variance + a["eps"])
     shift = (0.0 if bias is None else bias) - mean * scale
-    source = low.value(a["input"], node)
-    made = low.node_of(source)
-    if made is not None and made["op"] in ("conv", "conv_transpose"):
-        _fold(low, made, scale, shift)
-        low.rename_output(made, node)
-    else:
-        name = low.module_name(a["running_mean"], node).removesuffix(".running_mean")
-        low.add(
-            node, "affine", [source], scale=low.keep(f"{name}.scale", scale), shift=low.keep(f"{name}.shift", shift)
-        )
-
-
-def _fold(low: Lowering, conv: dict[str, Any], scale: npt.NDArray[np.float64], shift: npt.NDArray[np.float64]) -> None:
-    """w' = w s, b' = b s + t, in float64."""
-    weight = low.tensors[conv["weight"]].astype(np.float64)
-    bias = low.tensors[conv["bias"]].astype(np.float64) if "bias" in conv else np.zeros(len(scale))
-    name = conv["weight"]
-    others = [n for n in low.nodes if n is not conv]
-    for old in (conv["weight"], conv.get("bias")):  # a folded tensor goes unless another node shares it
-        if old is not None and not any(old in n.values() for n in others):
-            del low.tensors[old]
-    if conv["op"] == "conv_transpose":  # (C, O / groups, kernel), channels C in the order of their groups
-        groups = conv["groups"]
-        grouped = weight.reshape(groups, -1, *weight.shape[1:])
-        weight = (grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
-    else:
-        weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    conv["weight"] = low.keep(name, weight)
-    conv["bias"] = low.keep(f"{name.removesuffix('.weight')}.bias", bias * scale + shift)
+    name = low.module_name(a["running_mean"], node).removesuffix(".running_mean")
+    tensors = {"scale": low.keep(f"{name}.scale", scale), "shift": low.keep(f"{name}.shift", shift)}
+    low.add(node, "affine", [low.value(a["input"], node)], **tensors)
 
 
 def _instance_norm(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
