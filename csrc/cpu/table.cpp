@@ -21,6 +21,8 @@ void group_norm(const GroupNormParams&, const Exec&);
 void pad3d(const Pad3dParams&, const Exec&);
 void pool3d(const Pool3dParams&, const Exec&);
 void resize3d(const Resize3dParams&, const Exec&);
+void norm_blocked(const NormBlockedParams&, const Exec&);
+void reorder(const ReorderParams&, const Exec&);
 void softmax(const SoftmaxParams&, const Exec&);
 void surface_border(const SurfaceBorderParams&, const Exec&);
 void surface_pack(const SurfacePackParams&, const Exec&);
@@ -68,6 +70,8 @@ constexpr Backend kTable = {
     .pad3d = pad3d,
     .pool3d = pool3d,
     .resize3d = resize3d,
+    .norm_blocked = norm_blocked,
+    .reorder = reorder,
     .softmax = softmax,
     .surface_border = surface_border,
     .surface_pack = surface_pack,

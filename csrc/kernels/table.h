@@ -21,6 +21,8 @@ struct GroupNormParams;
 struct Pad3dParams;
 struct Pool3dParams;
 struct Resize3dParams;
+struct NormBlockedParams;
+struct ReorderParams;
 struct SoftmaxParams;
 struct SurfaceBorderParams;
 struct SurfacePackParams;
@@ -64,6 +66,8 @@ struct Backend {
     void (*pad3d)(const Pad3dParams&, const Exec&) = nullptr;
     void (*pool3d)(const Pool3dParams&, const Exec&) = nullptr;
     void (*resize3d)(const Resize3dParams&, const Exec&) = nullptr;
+    void (*norm_blocked)(const NormBlockedParams&, const Exec&) = nullptr;
+    void (*reorder)(const ReorderParams&, const Exec&) = nullptr;
     void (*softmax)(const SoftmaxParams&, const Exec&) = nullptr;
     void (*surface_border)(const SurfaceBorderParams&, const Exec&) = nullptr;
     void (*surface_pack)(const SurfacePackParams&, const Exec&) = nullptr;

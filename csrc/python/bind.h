@@ -7,6 +7,7 @@ namespace covfast::python {
 namespace py = pybind11;
 
 void register_backend(py::module_& m);
+void register_blocks(py::module_& m);
 void register_engine(py::module_& m);
 void register_layers(py::module_& m);
 void register_lungs(py::module_& m);

@@ -55,6 +55,7 @@ PYBIND11_MODULE(_core, m) {
     py::register_exception_translator(translate);
     m.def("error_list", error_list);
     register_backend(m);
+    register_blocks(m);
     register_engine(m);
     register_layers(m);
     register_lungs(m);
