@@ -56,14 +56,24 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from covfast import _core
-from covfast.errors import DTypeError, FormatError, OutputError, ValueRangeError, WeightsError, describe, file_name
+from covfast import _core, layers
+from covfast.errors import (
+    DTypeError,
+    FormatError,
+    OutputError,
+    ShapeError,
+    ValueRangeError,
+    WeightsError,
+    describe,
+    file_name,
+)
 
 FORMAT_VERSION = 1
 _ALIGNMENT = 64
@@ -229,13 +239,66 @@ def read_metadata(path: StrPath) -> dict[str, Any]:
         return _read_header(file, file_name(path))[0]
 
 
-def verify(path: StrPath) -> str:
-    """The checksum of a package, after comparing it with the content.
+@dataclass(frozen=True)
+class Contents:
+    """What the header of a verified package says.
+
+    Attributes:
+        metadata: as this module describes it.
+        shapes: of each tensor.
+        size_bytes: of the file.
+    """
+
+    metadata: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    size_bytes: int
+
+    def summary(self, size: Sequence[int] | None = None) -> str:
+        """What the package is, and its layers for inputs of one size, for people.
+
+        To be called where `_core.open_network` took the package: its checks cover graph, tensors and input contract.
+
+        Args:
+            size: ([D,] H, W); None for the input contract's, else the least multiple of at least 256 (2-D) or 64 (3-D).
+        Raises: ShapeError: the network does not take `size`.
+        """
+        graph, contract = self.metadata["graph"], self.metadata["input"]
+        parameters = sum(map(math.prod, self.shapes.values()))
+        stages = [str(stage["stage"]) for stage in (self.metadata["recipe"] or {}).get("stages", [])]
+        sizes = contract.get("size") or f"multiples of {contract['multiple']}"
+        labels = ", ".join(f"{value} {label}" for value, label in self.metadata["labels"].items())
+        name, nodes = self.metadata["name"], graph["nodes"]
+        lines = [
+            f"{name}: {parameters:,} parameters, {len(nodes)} nodes, {self.size_bytes:,} bytes",
+            f"input       {contract['channels']} channels, {contract['rank']}-D, size {sizes}",
+            f"labels      {labels}",
+            f"recipe      {' -> '.join(stages) or 'none'}",
+            f"licence     {self.metadata['licence']}",
+            f"provenance  {json.dumps(self.metadata['provenance'])}",
+            f"checksum    {self.metadata['checksum']}",
+            "",
+            *self._layers(size),
+        ]
+        return "\n".join(map(plain_text, lines))
+
+    def _layers(self, size: Sequence[int] | None) -> list[str]:
+        """The table; where nobody asked for a size and the typical one does not fit, the reason."""
+        try:
+            return layers.table(self.metadata, self.shapes, size)
+        except ShapeError as error:
+            if size is not None:
+                raise
+            return [f"layers      not known at a typical size: {error}"]
+
+
+def read_verified(path: StrPath) -> Contents:
+    """The header of a package, after comparing its checksum with the content.
 
     Raises: FormatError: not a package; WeightsError: the content is not what was written.
     """
     with _open(path) as file:
         metadata, entries = _read_header(file, file_name(path))
+        size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256()
         while block := file.read(_BLOCK):
             digest.update(block)
@@ -248,7 +311,19 @@ def verify(path: StrPath) -> str:
         raise WeightsError(
             describe(file_name(path), found, str(metadata.get("checksum")), "the file is damaged; fetch it again")
         )
-    return found
+    try:
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items() if entry["dtype"] == "F32"}
+    except (KeyError, TypeError) as error:
+        raise FormatError(describe(file_name(path), error, "tensors with dtypes and shapes")) from error
+    return Contents(metadata, shapes, size)
+
+
+def verify(path: StrPath) -> str:
+    """The checksum of a package, after comparing it with the content.
+
+    Raises: FormatError: not a package; WeightsError: the content is not what was written.
+    """
+    return str(read_verified(path).metadata["checksum"])
 
 
 def read_tensors(path: StrPath) -> dict[str, npt.NDArray[np.float32]]:
@@ -273,22 +348,10 @@ def plain_text(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
-def summary(path: StrPath) -> str:
-    """What a package is, in a few lines for people. Raises: FormatError."""
-    network = _core.open_network(os.fsencode(path))  # its checks cover graph, tensors, input contract and recipe
-    with _open(path) as file:
-        metadata, entries = _read_header(file, file_name(path))
-    graph, contract = metadata["graph"], metadata["input"]
-    parameters = sum(math.prod(entry["shape"]) for entry in entries.values() if entry["dtype"] == "F32")
-    stages = [str(stage["stage"]) for stage in (metadata["recipe"] or {}).get("stages", [])]
-    sizes = contract.get("size") or f"multiples of {contract['multiple']}"
-    lines = [
-        f"{metadata['name']}: {parameters:,} parameters, {len(graph['nodes'])} nodes, {os.path.getsize(path):,} bytes",
-        f"input       {network.in_channels} channels, {network.rank}-D, size {sizes}",
-        f"labels      {', '.join(f'{value} {label}' for value, label in metadata['labels'].items())}",
-        f"recipe      {' -> '.join(stages) or 'none'}",
-        f"licence     {metadata['licence']}",
-        f"provenance  {json.dumps(metadata['provenance'])}",
-        f"checksum    {metadata['checksum']}",
-    ]
-    return "\n".join(map(plain_text, lines))
+def summary(path: StrPath, size: Sequence[int] | None = None) -> str:
+    """What a package is, and its layers for one size, as `Contents.summary`.
+
+    Raises: FormatError, WeightsError: the package; ShapeError: the network does not take `size`.
+    """
+    _core.open_network(os.fsencode(path))
+    return read_verified(path).summary(size)

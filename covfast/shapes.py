@@ -16,8 +16,19 @@ Node = Mapping[str, Any]
 TENSORS = ("weight", "bias", "slope", "scale", "shift")
 """Attributes that may name a tensor."""
 
+_LARGEST = 1 << 31  # samples along an axis
+_TYPICAL = {2: 256, 3: 64}  # least size along an axis where a network states none
+
 Rule = Callable[[Node, Sequence[Shape], Mapping[str, Shape]], Shape]
 """Shape of a node's output: (node, shapes of its inputs, shapes of the tensors by name)."""
+
+
+def typical_size(contract: Mapping[str, Any]) -> tuple[int, ...]:
+    """A size to plan for: the input contract's own, else the least multiple of at least 256 (2-D) or 64 (3-D)."""
+    if contract.get("size"):
+        return tuple(contract["size"])
+    least = _TYPICAL[contract["rank"]]
+    return tuple(math.ceil(least / multiple) * multiple for multiple in contract["multiple"])
 
 
 def infer(graph: Mapping[str, Any], tensors: Mapping[str, Shape], size: Sequence[int]) -> dict[str, Shape]:
@@ -37,8 +48,8 @@ def infer(graph: Mapping[str, Any], tensors: Mapping[str, Shape], size: Sequence
         if node["op"] not in _RULES:
             raise ValueRangeError(describe("op", repr(node["op"]), f"one of {', '.join(sorted(_RULES))}"))
         shape = _RULES[node["op"]](node, [shapes[name] for name in node["inputs"]], tensors)
-        if min(shape) < 1:
-            raise ShapeError(describe("size", tuple(size), f"one that leaves something after {node['output']}"))
+        if min(shape) < 1 or max(shape) > _LARGEST:
+            raise ShapeError(describe("size", tuple(size), f"one that {node['output']} can have: it gets {shape}"))
         shapes[node["output"]] = shape
     return shapes
 
@@ -53,7 +64,7 @@ def multiply_adds(node: Node, inputs: Sequence[Shape], output: Shape, tensors: M
 
 def moved_bytes(node: Node, inputs: Sequence[Shape], output: Shape, tensors: Mapping[str, Shape]) -> int:
     """float32 bytes that a node by itself reads and writes for one image, its tensors included."""
-    read = inputs[:1] if node["op"] in ("resize", "resize_nearest") else inputs
+    read = {"slice": [output], "resize": inputs[:1], "resize_nearest": inputs[:1]}.get(node["op"], inputs)
     held = [tensors[node[key]] for key in TENSORS if isinstance(node.get(key), str)]
     return 4 * sum(math.prod(shape) for shape in (*read, output, *held))
 

@@ -6,7 +6,6 @@ are rounded once, at the end. Values that stay keep their names.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,6 @@ Node = dict[str, Any]
 Tensor = npt.NDArray[np.float64]
 
 RESIZES = ("resize", "resize_nearest")
-_TYPICAL = {2: 256, 3: 64}  # least size along an axis where a network states none
-
-
-def typical_size(contract: Mapping[str, Any]) -> tuple[int, ...]:
-    """A size to plan for: the input contract's own, else the least multiple of at least 256 (2-D) or 64 (3-D)."""
-    if contract.get("size"):
-        return tuple(contract["size"])
-    least = _TYPICAL[contract["rank"]]
-    return tuple(math.ceil(least / multiple) * multiple for multiple in contract["multiple"])
 
 
 def simplify(
@@ -61,7 +51,7 @@ def simplify_package(source: package.StrPath, target: package.StrPath | None = N
     Raises: FormatError, WeightsError: the package; OutputError: not written.
     """
     tensors, held = package.read_tensors(source), package.read_metadata(source)
-    graph, kept = simplify(held["graph"], tensors, typical_size(held["input"]))
+    graph, kept = simplify(held["graph"], tensors, shapes.typical_size(held["input"]))
     return package.write(
         target or source,
         kept,

@@ -12,7 +12,7 @@ from engine.conftest import normal, write_package
 
 import covfast
 from covfast import package
-from covfast.simplify import simplify, simplify_package, typical_size
+from covfast.simplify import simplify, simplify_package
 
 TOLERANCE = 1e-5  # of the output's range: both round in float32
 SIZES = ((1, 21, 18), (2, 7, 30))
@@ -326,13 +326,6 @@ def test_simplify_package_keeps_all_but_the_graph(tmp_path: Path) -> None:
     assert new["provenance"].pop("graph").startswith("simplified by exact algebra")
     assert {**new, "graph": 0, "checksum": 0} == {**old, "graph": 0, "checksum": 0}
     np.testing.assert_allclose(covfast.load(path, device="cpu")(x), expected, rtol=0, atol=TOLERANCE * np.ptp(expected))
-
-
-def test_typical_size_is_the_contracts_or_the_least_multiple() -> None:
-    contract = {"rank": 3, "multiple": [8, 16, 48], "size": None}
-    assert typical_size(contract) == (64, 64, 96)
-    assert typical_size({"rank": 2, "multiple": [1, 5], "size": None}) == (256, 260)
-    assert typical_size({**contract, "size": [40, 192, 160]}) == (40, 192, 160)
 
 
 def test_exported_miniseg_has_its_poolings_and_sums_folded(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covfast.cli import options
-from covfast.errors import FormatError
+from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.models.store import SUFFIX
 
 
@@ -17,6 +17,13 @@ def add_parser(commands: Any) -> None:
     parser = options.add_command(commands, "inspect", run, "Show what would be used of a scan or a package, and why.")
     parser.add_argument("input", metavar="PATH", type=options.path_text, help="DICOM folder, image or model package")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="show a package's layers for inputs of this size, [D] H W (default: its own, or a typical one)",
+    )
     options.add_ids(parser)
 
 
@@ -26,9 +33,11 @@ def run(args: argparse.Namespace) -> int:
     if path.name.endswith(SUFFIX):
         from covfast import package
 
-        package.verify(path)
-        print(json.dumps(package.read_metadata(path), indent=2) if args.json else package.summary(path))
+        contents = package.read_verified(path)
+        print(json.dumps(contents.metadata, indent=2) if args.json else package.summary(path, args.size))
         return 0
+    if args.size is not None:
+        raise ValueRangeError(describe("--size", path.name, "a model package, whose layers have sizes"))
     from covfast.io import cases
 
     batch = cases(path)
