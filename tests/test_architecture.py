@@ -30,6 +30,7 @@ PYTHON = {
     "io": BASE,
     "metrics": {*BASE, "_core"},
     "ops": {*BASE, "_core"},
+    "winograd_ops": {*BASE, "_core"},
     "models": {*BASE, "package", "export"},
     "engines": {*BASE, "_core", "package"},
     "export": {*BASE, "package", "engines", "lowering", "lowering_ops", "simplify"},

@@ -16,6 +16,7 @@ void activation(const ActivationParams&, const Exec&);
 void binary(const BinaryParams&, const Exec&);
 void conv3d(const Conv3dParams&, const Exec&);
 void conv_transpose3d(const ConvTranspose3dParams&, const Exec&);
+void conv_winograd(const ConvWinogradParams&, const Exec&);
 void copy_channels(const CopyChannelsParams&, const Exec&);
 void group_norm(const GroupNormParams&, const Exec&);
 void pad3d(const Pad3dParams&, const Exec&);
@@ -65,6 +66,7 @@ constexpr Backend kTable = {
     .binary = binary,
     .conv3d = conv3d,
     .conv_transpose3d = conv_transpose3d,
+    .conv_winograd = conv_winograd,
     .copy_channels = copy_channels,
     .group_norm = group_norm,
     .pad3d = pad3d,

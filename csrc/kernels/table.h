@@ -16,6 +16,7 @@ struct ActivationParams;
 struct BinaryParams;
 struct Conv3dParams;
 struct ConvTranspose3dParams;
+struct ConvWinogradParams;
 struct CopyChannelsParams;
 struct GroupNormParams;
 struct Pad3dParams;
@@ -61,6 +62,7 @@ struct Backend {
     void (*binary)(const BinaryParams&, const Exec&) = nullptr;
     void (*conv3d)(const Conv3dParams&, const Exec&) = nullptr;
     void (*conv_transpose3d)(const ConvTranspose3dParams&, const Exec&) = nullptr;
+    void (*conv_winograd)(const ConvWinogradParams&, const Exec&) = nullptr;
     void (*copy_channels)(const CopyChannelsParams&, const Exec&) = nullptr;
     void (*group_norm)(const GroupNormParams&, const Exec&) = nullptr;
     void (*pad3d)(const Pad3dParams&, const Exec&) = nullptr;

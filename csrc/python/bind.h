@@ -14,5 +14,6 @@ void register_lungs(py::module_& m);
 void register_metrics(py::module_& m);
 void register_ops(py::module_& m);
 void register_segment(py::module_& m);
+void register_winograd(py::module_& m);
 
 }  // namespace covfast::python

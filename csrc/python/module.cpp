@@ -62,4 +62,5 @@ PYBIND11_MODULE(_core, m) {
     register_metrics(m);
     register_ops(m);
     register_segment(m);
+    register_winograd(m);
 }

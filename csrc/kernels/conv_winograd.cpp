@@ -1,0 +1,150 @@
+#include "kernels/conv_winograd.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/threads.h"
+#include "kernels/backend.h"
+#include "kernels/conv3d.h"
+
+namespace covfast {
+namespace {
+
+constexpr int64_t kPlane = 36, kIn = 6, kOut = 4;
+
+// Points of F(4, 3) other than 0 and infinity, as winograd_tile.h has them.
+constexpr double kA = 0.625, kB = 1.5;
+
+// F(4, 3) along D takes a quarter fewer products than F(2, 3), of half as many weights again: where these are many,
+// they come from memory, and a network has most of its weights there.
+constexpr int64_t kDeepWeights = 128 * 128;
+
+// Outputs of a tile along D.
+int64_t depth_of(int64_t kernel_depth, int64_t in_lanes, int64_t out_lanes) {
+    return kernel_depth == 1 ? 1 : in_lanes * out_lanes <= kDeepWeights ? 4 : 2;
+}
+int64_t depth_of(const ConvPack& pack) { return depth_of(pack.taps / 9, pack.in.lanes, pack.out.lanes); }
+int64_t depth_in(int64_t depth) { return depth == 1 ? 1 : depth + 2; }
+
+// G g along one axis: 3 taps become 6 or 4 values. G has the taps at each point over the product of the differences
+// to all other points.
+struct Taps {
+    std::array<double, 6> at;
+};
+
+Taps transform6(double g0, double g1, double g2) {
+    const auto value = [&](double x) { return g0 + x * (g1 + x * g2); };
+    const double a = 2 * kA * kA * (kA * kA - kB * kB), b = 2 * kB * kB * (kB * kB - kA * kA);
+    return {{g0 / (kA * kA * kB * kB), value(kA) / a, value(-kA) / a, value(kB) / b, value(-kB) / b, g2}};
+}
+
+Taps transform4(double g0, double g1, double g2) { return {{g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2, 0, 0}}; }
+
+// U = G g along all axes of one kernel, to (D, H, W) positions.
+void transform_kernel(const float* g, int64_t depth, double* u) {
+    const int64_t kernel_depth = depth == 1 ? 1 : 3, planes = depth_in(depth);
+    double plane[3][kPlane];
+    for (int64_t k = 0; k < kernel_depth; ++k) {
+        double rows[3][kIn];
+        for (int h = 0; h < 3; ++h) {
+            const Taps row = transform6(g[k * 9 + h * 3], g[k * 9 + h * 3 + 1], g[k * 9 + h * 3 + 2]);
+            std::copy(row.at.begin(), row.at.end(), rows[h]);
+        }
+        for (int64_t w = 0; w < kIn; ++w) {
+            const Taps column = transform6(rows[0][w], rows[1][w], rows[2][w]);
+            for (int64_t h = 0; h < kIn; ++h) plane[k][h * kIn + w] = column.at[h];
+        }
+    }
+    if (kernel_depth == 1) {
+        std::copy_n(plane[0], kPlane, u);
+        return;
+    }
+    for (int64_t i = 0; i < kPlane; ++i) {
+        const Taps line = planes == 6 ? transform6(plane[0][i], plane[1][i], plane[2][i])
+                                      : transform4(plane[0][i], plane[1][i], plane[2][i]);
+        for (int64_t k = 0; k < planes; ++k) u[k * kPlane + i] = line.at[k];
+    }
+}
+
+// Positions of neighbours an odd number of cache lines apart meet in different sets of the cache.
+int64_t odd_lines(int64_t floats) { return (floats / kLanes | 1) * kLanes; }
+
+int64_t positions_of(const ConvWinogradParams& p) { return depth_in(p.depth) * kPlane; }
+
+// As many tiles as fill the panels of all instruction sets well, in items of like size.
+constexpr int64_t kItemTiles = 14;
+
+ConvWinogradParams plan_of(const ConvBlockedParams& c) {
+    ConvWinogradParams p{};
+    p.conv = c;
+    p.depth = depth_of(c.kernel[0], c.in_blocks * kLanes, c.out_blocks * kLanes);
+    const int64_t tile[3] = {p.depth, kOut, kOut};
+    for (int a = 0; a < 3; ++a) p.tiles[a] = (c.out_size[a] + tile[a] - 1) / tile[a];
+    const int64_t tiles = p.tiles[0] * p.tiles[1] * p.tiles[2];
+    p.item_tiles = std::min(tiles, kItemTiles);
+    p.items = p.item_tiles == 0 ? 0 : (tiles + p.item_tiles - 1) / p.item_tiles;
+    p.in_step = odd_lines(p.item_tiles * c.in_blocks * kLanes);
+    p.out_step = odd_lines(p.item_tiles * c.out_blocks * kLanes);
+    p.workspace_floats = positions_of(p) * (p.in_step + p.out_step);
+    return p;
+}
+
+}  // namespace
+
+bool conv_winograd_fits(const ConvBlockedParams& p) {
+    bool fits = p.x_element == Element::kF32 && p.y_element == Element::kF32 && !p.x_is_planar;
+    fits = fits && (p.kernel[0] == 1 || p.kernel[0] == 3) && p.kernel[1] == 3 && p.kernel[2] == 3;
+    for (int a = 0; a < 3; ++a) fits = fits && p.stride[a] == 1 && p.dilation[a] == 1;
+    return fits && p.epilogue.kind != EpilogueKind::kSigmoid;
+}
+
+bool conv_winograd_pays(const ConvBlockedParams& p) { return conv_winograd_fits(p); }
+
+size_t conv_winograd_workspace(const ConvBlockedParams& p, int threads) {
+    return sizeof(float) * plan_of(p).workspace_floats * (threads > 0 ? threads : hardware_threads());
+}
+
+int64_t conv_winograd_parts(const ConvBlockedParams& p) { return plan_of(p).items; }
+
+size_t conv_winograd_pack_bytes(const ConvPack& pack) {
+    return sizeof(float) * depth_in(depth_of(pack)) * kPlane * pack.in.lanes * pack.out.lanes;
+}
+
+void conv_winograd_pack(const ConvPack& pack, void* packed) {
+    const int64_t positions = depth_in(depth_of(pack)) * kPlane, in = pack.in.lanes, out = pack.out.lanes;
+    float* to = static_cast<float*>(packed);
+    std::memset(to, 0, conv_winograd_pack_bytes(pack));
+    double u[6 * kPlane];
+    for (int64_t o = 0; o < out; ++o) {
+        const int64_t first = o / 32 * 32, width = std::min<int64_t>(32, out - first);
+        for (int64_t i = 0; i < in; ++i) {
+            const int64_t in_channel = pack.in.channel[i], out_channel = pack.out.channel[o];
+            if (in_channel < 0 || out_channel < 0) continue;
+            transform_kernel(pack.weight + (out_channel * pack.in_channels + in_channel) * pack.taps, depth_of(pack),
+                             u);
+            float* at = to + first * in + i * width + o - first;
+            for (int64_t position = 0; position < positions; ++position)
+                at[position * in * out] = static_cast<float>(u[position]);
+        }
+    }
+}
+
+void conv_winograd(const ConvBlockedParams& p, const Context& context) {
+    COVFAST_REQUIRE(conv_winograd_fits(p), VALUE_RANGE,
+                    "kernel: got a convolution that Winograd's algorithm does not have, expected f32 of kernel (3, 3, "
+                    "3) or (1, 3, 3), stride 1, no dilation, no sigmoid");
+    COVFAST_REQUIRE(p.in_blocks >= 1 && p.out_blocks >= 1, SHAPE, "x: got ", p.in_blocks, " to ", p.out_blocks,
+                    " blocks, expected at least 1");
+    for (int a = 0; a < 3; ++a) {
+        COVFAST_REQUIRE(p.in_size[a] >= 1, SHAPE, "x: got size ", p.in_size[a], ", expected at least 1");
+        COVFAST_REQUIRE(p.padding[a] >= 0, VALUE_RANGE, "padding: got ", p.padding[a], ", expected at least 0");
+        const int64_t fits = conv_out_size(p.in_size[a], p.kernel[a], 1, 1, p.padding[a]);
+        COVFAST_REQUIRE(fits >= 1 && p.out_size[a] == fits, SHAPE, "y: got size ", p.out_size[a], ", expected ", fits,
+                        ", at least 1, for an input of ", p.in_size[a]);
+    }
+    run(context, &Backend::conv_winograd, "conv_winograd", plan_of(p));
+}
+
+}  // namespace covfast
