@@ -25,6 +25,7 @@ void resize3d(const Resize3dParams&, const Exec&);
 void norm_blocked(const NormBlockedParams&, const Exec&);
 void reorder(const ReorderParams&, const Exec&);
 void softmax(const SoftmaxParams&, const Exec&);
+void spatial_pyramid(const SpatialPyramidParams&, const Exec&);
 void surface_border(const SurfaceBorderParams&, const Exec&);
 void surface_pack(const SurfacePackParams&, const Exec&);
 void surface_scan(const SurfaceScanParams&, const Exec&);
@@ -75,6 +76,7 @@ constexpr Backend kTable = {
     .norm_blocked = norm_blocked,
     .reorder = reorder,
     .softmax = softmax,
+    .spatial_pyramid = spatial_pyramid,
     .surface_border = surface_border,
     .surface_pack = surface_pack,
     .surface_scan = surface_scan,

@@ -3,6 +3,7 @@
 // rows in L2 for the next channels, a depthwise one streams down one plane. A 1x1x1 kernel without stride has no rows
 // to respect: the whole plane is one row and its taps are 4 input channels, one plane apart.
 #include "kernels/conv3d.h"
+#include "kernels/conv3d_paths.h"
 #include "kernels/planar_epilogue.h"
 #include "kernels/row_taps.h"
 #include "kernels/table.h"
@@ -125,6 +126,7 @@ Plan plan_of(const Conv3dParams& params) {
 }  // namespace
 
 void conv3d(const Conv3dParams& params, const Exec& exec) {
+    if (conv3d_pointwise(params, exec) || conv3d_depthwise(params, exec) || conv3d_dense(params, exec)) return;
     const Plan plan = plan_of(params);
     const Conv3dParams& p = plan.p;
     const int64_t items = p.n * p.groups * p.out_size[0] * p.out_size[1] * plan.tiles * plan.out_blocks;

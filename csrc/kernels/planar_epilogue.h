@@ -31,7 +31,7 @@ inline void store_first(float* p, Vec v, int64_t n) {
 #endif
 }
 
-// One channel's part of an epilogue; pointers are those of the channel's plane.
+// One channel's part of an epilogue; pointers are those of the channel's plane. No activation is a slope of 1.
 struct PlaneEpilogue {
     float bias, slope;
     EpilogueKind kind;
@@ -43,7 +43,7 @@ struct PlaneEpilogue {
 inline PlaneEpilogue plane_epilogue(const Epilogue& e, int64_t channel, float* y, int64_t plane) {
     const auto at = [plane](const void* p) { return p == nullptr ? nullptr : static_cast<const float*>(p) + plane; };
     return {e.bias == nullptr ? 0.0f : e.bias[channel],
-            e.slope == nullptr ? 0.0f : e.slope[channel],
+            e.kind == EpilogueKind::kLeaky ? e.slope[channel] : 1.0f,
             e.kind,
             at(e.before),
             at(e.after),
@@ -52,45 +52,40 @@ inline PlaneEpilogue plane_epilogue(const Epilogue& e, int64_t channel, float* y
             y + plane};
 }
 
-// Finishes kVecs registers at position `at`; kFirst: the last of them has `n` lanes.
-template <int kVecs, bool kFirst>
-inline __attribute__((always_inline)) void finish(const PlaneEpilogue& e, int64_t at, Vec* v, int64_t n) {
-    const auto get = [n](const float* p, int i) {
-        return kFirst && i == kVecs - 1 ? load_first(p + i * kVecLanes, n) : load(p + i * kVecLanes);
-    };
-    const auto put = [n](float* p, int i, Vec value) {
-        if (kFirst && i == kVecs - 1) {
-            store_first(p + i * kVecLanes, value, n);
-        } else {
-            store(p + i * kVecLanes, value);
-        }
-    };
-    for (int i = 0; i < kVecs; ++i) v[i] += e.bias;
-    if (e.before != nullptr)
-        for (int i = 0; i < kVecs; ++i) v[i] += get(e.before + at, i);
-    if (e.kind == EpilogueKind::kLeaky) {
-        for (int i = 0; i < kVecs; ++i) v[i] = leaky(v[i], fill(e.slope));
-    } else if (e.kind == EpilogueKind::kSigmoid) {
-        for (int i = 0; i < kVecs; ++i) v[i] = sigmoid_vec(v[i]);
+// n values of a row of sums.
+inline __attribute__((noinline)) void finish_row(const PlaneEpilogue& e, int64_t at, const float* sum, int64_t n) {
+    for (int64_t i = 0; i < n; i += kVecLanes) {
+        const int64_t lanes = n - i < kVecLanes ? n - i : kVecLanes, to = at + i;
+        Vec v = load_first(sum + i, lanes) + e.bias;
+        if (e.before != nullptr) v += load_first(e.before + to, lanes);
+        if (e.kind == EpilogueKind::kLeaky) v = leaky(v, fill(e.slope));
+        if (e.kind == EpilogueKind::kSigmoid) v = sigmoid_vec(v);
+        if (e.after != nullptr) v += load_first(e.after + to, lanes);
+        store_first(e.y + to, v, lanes);
+        if (e.total != nullptr) store_first(e.total + to, v + load_first(e.other + to, lanes), lanes);
     }
-    if (e.after != nullptr)
-        for (int i = 0; i < kVecs; ++i) v[i] += get(e.after + at, i);
-    for (int i = 0; i < kVecs; ++i) put(e.y + at, i, v[i]);
-    if (e.total != nullptr)
-        for (int i = 0; i < kVecs; ++i) put(e.total + at, i, v[i] + get(e.other + at, i));
 }
 
-// n values of a row of sums.
-inline void finish_row(const PlaneEpilogue& e, int64_t at, const float* sum, int64_t n) {
-    int64_t i = 0;
-    for (; i + kVecLanes <= n; i += kVecLanes) {
-        Vec v = load(sum + i);
-        finish<1, false>(e, at + i, &v, kVecLanes);
+// kVecs registers of sums, of which the first n lanes in all are positions of the image. Whole registers without a
+// sigmoid stay in registers; the rest goes through memory, so that it costs the common case neither registers nor code.
+template <int kVecs>
+inline __attribute__((always_inline)) void finish(const PlaneEpilogue& e, int64_t at, const Vec* sum, int64_t n) {
+    if (n < kVecs * kVecLanes || e.kind == EpilogueKind::kSigmoid) [[unlikely]] {
+        float tile[kVecs * kVecLanes];
+        for (int i = 0; i < kVecs; ++i) store(tile + i * kVecLanes, sum[i]);
+        return finish_row(e, at, tile, n < kVecs * kVecLanes ? n : kVecs * kVecLanes);
     }
-    if (i < n) {
-        Vec v = load_first(sum + i, n - i);
-        finish<1, true>(e, at + i, &v, n - i);
-    }
+    Vec v[kVecs];
+    const Vec bias = fill(e.bias), slope = fill(e.slope);
+    for (int i = 0; i < kVecs; ++i) v[i] = sum[i] + bias;
+    if (e.before != nullptr)
+        for (int i = 0; i < kVecs; ++i) v[i] += load(e.before + at + i * kVecLanes);
+    for (int i = 0; i < kVecs; ++i) v[i] = leaky(v[i], slope);
+    if (e.after != nullptr)
+        for (int i = 0; i < kVecs; ++i) v[i] += load(e.after + at + i * kVecLanes);
+    for (int i = 0; i < kVecs; ++i) store(e.y + at + i * kVecLanes, v[i]);
+    if (e.total != nullptr)
+        for (int i = 0; i < kVecs; ++i) store(e.total + at + i * kVecLanes, v[i] + load(e.other + at + i * kVecLanes));
 }
 
 }  // namespace

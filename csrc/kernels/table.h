@@ -25,6 +25,7 @@ struct Resize3dParams;
 struct NormBlockedParams;
 struct ReorderParams;
 struct SoftmaxParams;
+struct SpatialPyramidParams;
 struct SurfaceBorderParams;
 struct SurfacePackParams;
 struct SurfaceScanParams;
@@ -71,6 +72,7 @@ struct Backend {
     void (*norm_blocked)(const NormBlockedParams&, const Exec&) = nullptr;
     void (*reorder)(const ReorderParams&, const Exec&) = nullptr;
     void (*softmax)(const SoftmaxParams&, const Exec&) = nullptr;
+    void (*spatial_pyramid)(const SpatialPyramidParams&, const Exec&) = nullptr;
     void (*surface_border)(const SurfaceBorderParams&, const Exec&) = nullptr;
     void (*surface_pack)(const SurfacePackParams&, const Exec&) = nullptr;
     void (*surface_scan)(const SurfaceScanParams&, const Exec&) = nullptr;

@@ -13,6 +13,7 @@ void register_layers(py::module_& m);
 void register_lungs(py::module_& m);
 void register_metrics(py::module_& m);
 void register_ops(py::module_& m);
+void register_planar(py::module_& m);
 void register_segment(py::module_& m);
 void register_winograd(py::module_& m);
 

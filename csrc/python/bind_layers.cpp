@@ -2,16 +2,14 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
 #include "kernels/activation.h"
-#include "kernels/backend.h"
 #include "kernels/binary.h"
-#include "kernels/conv3d.h"
 #include "kernels/conv_transpose3d.h"
 #include "kernels/copy_channels.h"
-#include "kernels/device_array.h"
 #include "kernels/group_norm.h"
 #include "kernels/pad3d.h"
 #include "kernels/pool3d.h"
@@ -19,79 +17,10 @@
 #include "kernels/resize_axis.h"
 #include "kernels/softmax.h"
 #include "python/bind.h"
+#include "python/layer_call.h"
 
 namespace covfast::python {
 namespace {
-
-using FloatArray = py::array_t<float, py::array::c_style>;
-using Axes = std::array<int64_t, 3>;
-
-Axes size_of(const FloatArray& x, const char* name) {
-    COVFAST_REQUIRE(x.ndim() == 5, SHAPE, name, ": got ", x.ndim(), " axes, expected 5: (N, C, D, H, W)");
-    return {x.shape(2), x.shape(3), x.shape(4)};
-}
-
-int64_t plane_of(const FloatArray& x, const char* name) {
-    const Axes size = size_of(x, name);
-    return size[0] * size[1] * size[2];
-}
-
-// Operands on the backend: copies go up when they are made, the answer comes down at the end.
-class Call {
-public:
-    Call(const std::string& device, int threads, const char* op) : context_{&choose_backend(device, {op}), threads} {}
-
-    const Context& context() const { return context_; }
-    template <class T>
-    const T* put(const T* host, int64_t count) {
-        if (host == nullptr) return nullptr;
-        DeviceArray<std::byte> memory(*context_.backend, count * sizeof(T));
-        memory.upload(reinterpret_cast<const std::byte*>(host), count * sizeof(T));
-        held_.push_back(std::move(memory));
-        return reinterpret_cast<const T*>(held_.back().data());
-    }
-    float* room(int64_t count) {
-        held_.emplace_back(*context_.backend, count * sizeof(float));
-        return reinterpret_cast<float*>(held_.back().data());
-    }
-    void get(const float* from, float* host, int64_t count) {
-        context_.backend->download(host, from, count * sizeof(float), context_.stream);
-    }
-
-private:
-    Context context_;
-    std::vector<DeviceArray<std::byte>> held_;
-};
-
-FloatArray run_conv3d(const FloatArray& x, const FloatArray& weight, const std::optional<FloatArray>& bias, Axes stride,
-                      Axes padding, Axes dilation, int64_t groups, const std::string& device, int threads) {
-    const Axes in = size_of(x, "x"), kernel = size_of(weight, "weight");
-    Conv3dParams p{};
-    p.n = x.shape(0), p.in_channels = x.shape(1), p.out_channels = weight.shape(0), p.groups = groups;
-    COVFAST_REQUIRE(groups >= 1 && weight.shape(1) * groups == p.in_channels, SHAPE, "weight: got ", weight.shape(1),
-                    " input channels in ", groups, " groups, expected ", p.in_channels, " in all, those of x");
-    COVFAST_REQUIRE(!bias || (bias->ndim() == 1 && bias->size() == p.out_channels), SHAPE, "bias: got ",
-                    bias ? bias->size() : 0, " numbers, expected ", p.out_channels);
-    for (int a = 0; a < 3; ++a) {
-        COVFAST_REQUIRE(stride[a] >= 1 && dilation[a] >= 1 && padding[a] >= 0, VALUE_RANGE,
-                        "stride, dilation, padding: got ", stride[a], ", ", dilation[a], ", ", padding[a],
-                        ", expected at least 1, 1, 0");
-        p.in_size[a] = in[a], p.kernel[a] = kernel[a];
-        p.stride[a] = stride[a], p.dilation[a] = dilation[a], p.padding[a] = padding[a];
-        p.out_size[a] = conv_out_size(in[a], kernel[a], stride[a], dilation[a], padding[a]);
-    }
-    FloatArray y({p.n, p.out_channels, p.out_size[0], p.out_size[1], p.out_size[2]});
-    const float *x_host = x.data(), *w_host = weight.data(), *b_host = bias ? bias->data() : nullptr;
-    const int64_t x_count = x.size(), w_count = weight.size(), y_count = y.size();
-    float* y_host = y.mutable_data();
-    py::gil_scoped_release nogil;
-    Call call(device, threads, "conv3d");
-    p.x = call.put(x_host, x_count), p.weight = call.put(w_host, w_count);
-    p.epilogue.bias = call.put(b_host, p.out_channels), p.y = call.room(y_count);
-    conv3d(p, call.context());
-    call.get(p.y, y_host, y_count);
-    return y;
-}
 
 FloatArray run_conv_transpose3d(const FloatArray& x, const FloatArray& weight, const std::optional<FloatArray>& bias,
                                 std::array<Axes, 4> window, int64_t groups, const std::string& device, int threads) {
@@ -310,8 +239,6 @@ void register_layers(py::module_& m) {
     const auto x = py::arg("x").noconvert();
     const auto device = py::arg("device"), threads = py::arg("threads");
     const auto weight = py::arg("weight").noconvert(), bias = py::arg("bias").noconvert();
-    m.def("conv3d", run_conv3d, x, weight, bias, py::arg("stride"), py::arg("padding"), py::arg("dilation"),
-          py::arg("groups"), device, threads);
     m.def("conv_transpose3d", run_conv_transpose3d, x, weight, bias, py::arg("window"), py::arg("groups"), device,
           threads);
     m.def("group_norm", run_group_norm, x, py::arg("groups"), weight, bias, py::arg("eps"), device, threads);

@@ -61,6 +61,7 @@ PYBIND11_MODULE(_core, m) {
     register_lungs(m);
     register_metrics(m);
     register_ops(m);
+    register_planar(m);
     register_segment(m);
     register_winograd(m);
 }
