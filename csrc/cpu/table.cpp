@@ -15,6 +15,7 @@ void window_hu(const WindowHuParams&, const Exec&);
 void activation(const ActivationParams&, const Exec&);
 void binary(const BinaryParams&, const Exec&);
 void conv3d(const Conv3dParams&, const Exec&);
+void conv_blocked(const ConvBlockedParams&, const Exec&);
 void conv_transpose3d(const ConvTranspose3dParams&, const Exec&);
 void conv_winograd(const ConvWinogradParams&, const Exec&);
 void copy_channels(const CopyChannelsParams&, const Exec&);
@@ -66,6 +67,7 @@ constexpr Backend kTable = {
     .activation = activation,
     .binary = binary,
     .conv3d = conv3d,
+    .conv_blocked = conv_blocked,
     .conv_transpose3d = conv_transpose3d,
     .conv_winograd = conv_winograd,
     .copy_channels = copy_channels,

@@ -77,6 +77,7 @@ const std::vector<OpEntry>& ops() {
         COVFAST_OP(norm_blocked),   COVFAST_OP(reorder),          COVFAST_OP(softmax), COVFAST_OP(spatial_pyramid),       COVFAST_OP(lungs_shrink),
         COVFAST_OP(lungs_paint),    COVFAST_OP(surface_scan),     COVFAST_OP(surface_pack),  COVFAST_OP(surface_border),
         COVFAST_OP(surface_search),
+        COVFAST_OP(conv_blocked),
     };
 #undef COVFAST_OP
     return list;

@@ -109,7 +109,8 @@ struct Product<Element::kU8> {
     typedef int16_t Shorts __attribute__((vector_size(4 * kVecLanes)));
     static Spread spread(const uint8_t* x) {
         const int32_t word = *reinterpret_cast<const Word*>(x);
-        return {(word & 0x00ff00ff) - IntVec{}, (word >> 8 & 0x00ff00ff) - IntVec{}};
+        const IntVec even = (word & 0x00ff00ff) - IntVec{}, odd = (word >> 8 & 0x00ff00ff) - IntVec{};
+        return {even, odd};
     }
     static Weight weight(const uint8_t* w) {
         const Shorts pairs = reinterpret_cast<Shorts>(load_words(w)), even = pairs << 8 >> 8, odd = pairs >> 8;
@@ -195,8 +196,7 @@ inline __attribute__((always_inline)) void add_block(Sums<kElement, kPixels, kBl
     asm("" : "+r"(from), "+r"(weight));  // else GCC carries words of x from tap to tap in registers that it spills
 #pragma GCC unroll 16
     for (int k = 0; k < (kWords > 0 ? kWords : Product<kElement>::kWords); ++k)
-        add_word<kRow>(
-            sums, [&](int p) { return from + p * kStep + 4 * k; }, weight + k * kRow * kLanes * 4);
+        add_word<kRow>(sums, [&](int p) { return from + p * kStep + 4 * k; }, weight + k * kRow * kLanes * 4);
 }
 
 // The same with pixel p at x[p].
@@ -207,8 +207,7 @@ inline __attribute__((always_inline)) void add_block(Sums<kElement, kPixels, kBl
     asm("" : "+r"(weight));  // as above
 #pragma GCC unroll 16
     for (int k = 0; k < (kWords > 0 ? kWords : Product<kElement>::kWords); ++k)
-        add_word<kRow>(
-            sums, [&](int p) { return x[p] + 4 * k; }, weight + k * kRow * kLanes * 4);
+        add_word<kRow>(sums, [&](int p) { return x[p] + 4 * k; }, weight + k * kRow * kLanes * 4);
 }
 
 }  // namespace

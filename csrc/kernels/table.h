@@ -15,6 +15,7 @@ struct WindowHuParams;
 struct ActivationParams;
 struct BinaryParams;
 struct Conv3dParams;
+struct ConvBlockedParams;
 struct ConvTranspose3dParams;
 struct ConvWinogradParams;
 struct CopyChannelsParams;
@@ -62,6 +63,7 @@ struct Backend {
     void (*activation)(const ActivationParams&, const Exec&) = nullptr;
     void (*binary)(const BinaryParams&, const Exec&) = nullptr;
     void (*conv3d)(const Conv3dParams&, const Exec&) = nullptr;
+    void (*conv_blocked)(const ConvBlockedParams&, const Exec&) = nullptr;
     void (*conv_transpose3d)(const ConvTranspose3dParams&, const Exec&) = nullptr;
     void (*conv_winograd)(const ConvWinogradParams&, const Exec&) = nullptr;
     void (*copy_channels)(const CopyChannelsParams&, const Exec&) = nullptr;

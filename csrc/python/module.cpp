@@ -56,6 +56,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("error_list", error_list);
     register_backend(m);
     register_blocks(m);
+    register_blocked(m);
     register_engine(m);
     register_layers(m);
     register_lungs(m);
