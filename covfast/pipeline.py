@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast import _core, package
+from covfast.engines import PRECISIONS
 from covfast.errors import (
     BackendUnavailable,
     DTypeError,
@@ -34,7 +35,6 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done, and its total."""
 
 _ENGINES = ("native",)
-_PRECISIONS = ("fp32",)
 MOST_THREADS = 256
 BASE_BYTES = 128 << 20
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -122,7 +122,7 @@ class Segmenter:
         device: "auto", "cpu", "cuda" or "cuda:N". "auto" takes the best that runs here and is recorded; an explicit
             device never falls back.
         engine: "native".
-        precision: "fp32".
+        precision: "fp32", or "bf16" as `covfast.load` has it.
         threads: CPU threads; None for all that the process may use.
         memory_limit: bytes or text such as "4GiB": a volume whose estimate exceeds it is refused before the start.
     Raises: WeightsError if the model is missing or fails its checksum; FormatError if it is no package;
@@ -141,8 +141,8 @@ class Segmenter:
     ) -> None:
         if engine not in _ENGINES:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
-        if precision not in _PRECISIONS:
-            raise BackendUnavailable(describe("precision", repr(precision), " or ".join(map(repr, _PRECISIONS))))
+        if precision not in PRECISIONS:
+            raise BackendUnavailable(describe("precision", repr(precision), " or ".join(map(repr, PRECISIONS))))
         is_count = isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= MOST_THREADS
         if threads is not None and not is_count:
             raise ValueRangeError(describe("threads", repr(threads), f"a whole number from 1 to {MOST_THREADS}"))
@@ -153,7 +153,8 @@ class Segmenter:
         self.metadata: Mapping[str, Any] = package.read_metadata(path)
         self.memory_limit = None if memory_limit is None else parse_bytes(memory_limit)
         self.threads = threads or _core.hardware_threads()
-        self._native = _core.Segmenter(os.fsencode(path), device, self.threads)
+        self._native = _core.Segmenter(os.fsencode(path), device, self.threads, precision)
+        self.precision = precision
         provenance = self.metadata.get("provenance")
         notes = provenance.get("notes") if isinstance(provenance, dict) else None
         self.assumptions = [str(note) for note in notes] if isinstance(notes, list) else []
@@ -234,7 +235,7 @@ class Segmenter:
                 "assumptions": self.assumptions,
             },
             "engine": "native",
-            "precision": "fp32",
+            "precision": self.precision,
             "device": self.device,
             "backend": self.backend,
             "threads": self.threads,

@@ -27,11 +27,15 @@ class TorchNetwork(Network):
 
     Args:
         path: of the package.
-        device, threads, precision: as of `load`; torch's number of threads is left alone where `threads` is None.
+        device, threads, precision, exact: as of `load`; torch's number of threads is left alone where `threads` is None.
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: str, threads: int | None, precision: str) -> None:
-        super().__init__(path, precision)
+    def __init__(
+        self, path: str | os.PathLike[str], device: str, threads: int | None, precision: str, exact: bool
+    ) -> None:
+        if precision != "fp32":
+            raise BackendUnavailable(describe("precision", repr(precision), "'fp32' for the engine torch"))
+        super().__init__(path, precision, exact)
         self.device = _resolve(device)
         self.engine = "torch"
         self.backend = f"torch {torch.__version__} {self.device}"

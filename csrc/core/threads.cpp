@@ -24,33 +24,62 @@
 namespace covfast {
 namespace {
 
+constexpr int kMostThreads = 1024;
+constexpr int kMostShares = 16;
+
+// Blocks that one thread begins with, in a cache line of its own.
+struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+};
+
 // One call of parallel_for. Lives on the caller's stack: the caller leaves only when no worker is inside.
 struct Job {
     RangeFn fn;
     const void* params;
     int64_t n, grain;
-    int spare_workers;   // guarded by Pool::mutex
-    int active_workers;  // guarded by Pool::mutex
-    int started_workers;  // guarded by Pool::mutex
-    std::atomic<int64_t> next{0};
+    int threads;
+    int shares = 1;
+    int spare_workers = 0;    // guarded by Pool::mutex
+    int active_workers = 0;   // guarded by Pool::mutex
+    int started_workers = 0;  // guarded by Pool::mutex
+    Share share[kMostShares];
     std::atomic<bool> failed{false};
     std::exception_ptr error;  // written once, by whoever sets `failed` first
-};
 
-constexpr int kMostThreads = 1024;
+    Job(RangeFn fn_, const void* params_, int64_t n_, int64_t grain_, int threads_)
+        : fn(fn_), params(params_), n(n_), grain(grain_), threads(threads_) {
+        const int64_t blocks = (n + grain - 1) / grain;
+        shares = static_cast<int>(std::min<int64_t>({threads, kMostShares, blocks}));
+        for (int64_t i = 0; i < shares; ++i) {
+            share[i].next.store(blocks * i / shares, std::memory_order_relaxed);
+            share[i].end = blocks * (i + 1) / shares;
+        }
+    }
+};
 
 thread_local bool inside_block = false;
 thread_local int slot = 0;
 
+void run_block(Job& job, int64_t block) {
+    try {
+        const int64_t begin = block * job.grain;
+        job.fn(job.params, begin, std::min(begin + job.grain, job.n));
+    } catch (...) {
+        if (!job.failed.exchange(true)) job.error = std::current_exception();
+    }
+}
+
+// A thread begins with its own share, the same in every loop, so that it finds in its cache what it wrote in the last
+// one; then it helps the others.
 void run_blocks(Job& job) {
     inside_block = true;
-    for (;;) {
-        int64_t begin = job.next.fetch_add(job.grain, std::memory_order_relaxed);
-        if (begin >= job.n || job.failed.load(std::memory_order_relaxed)) break;
-        try {
-            job.fn(job.params, begin, std::min(begin + job.grain, job.n));
-        } catch (...) {
-            if (!job.failed.exchange(true)) job.error = std::current_exception();
+    for (int i = 0; i < job.shares; ++i) {
+        Share& share = job.share[(slot + i) % job.shares];
+        for (;;) {
+            const int64_t block = share.next.fetch_add(1, std::memory_order_relaxed);
+            if (block >= share.end || job.failed.load(std::memory_order_relaxed)) break;
+            run_block(job, block);
         }
     }
     inside_block = false;
@@ -58,21 +87,29 @@ void run_blocks(Job& job) {
 
 class Pool {
 public:
-    void run(Job& job, int threads) {
-        int64_t blocks = (job.n + job.grain - 1) / job.grain;
-        job.spare_workers = static_cast<int>(std::min<int64_t>(threads, blocks)) - 1;
-        job.active_workers = 0;
-        slot = 0;
-        if (job.spare_workers > 0) {
-            std::lock_guard lock(mutex_);
-            start_workers(job.spare_workers);
-            jobs_.push_back(&job);
-            wake_.notify_all();
-        }
-        run_blocks(job);
+    // Lets up to `workers` workers of the pool begin with the job.
+    void post(Job& job, int workers) {
+        if (workers <= 0) return;
+        std::lock_guard lock(mutex_);
+        job.spare_workers = workers;
+        start_workers(workers);
+        jobs_.push_back(&job);
+        wake_.notify_all();
+    }
+
+    // Waits until no worker is inside the job; none begins any more.
+    void finish(Job& job) {
         std::unique_lock lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
         done_.wait(lock, [&] { return job.active_workers == 0; });
+    }
+
+    void run(Job& job) {
+        const int64_t blocks = (job.n + job.grain - 1) / job.grain;
+        post(job, static_cast<int>(std::min<int64_t>(job.threads, blocks)) - 1);
+        slot = 0;
+        run_blocks(job);
+        finish(job);
     }
 
 private:
@@ -122,6 +159,89 @@ Pool& pool() {
     return *process_pool;
 }
 
+// Waits for another thread: awake at first, then giving way to whoever wants the CPU.
+class Patience {
+public:
+    void wait() {
+        if (++turns_ < kAwake) {
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#endif
+        } else {
+            std::this_thread::yield();
+        }
+    }
+
+private:
+    static constexpr int kAwake = 4000;  // some 50 to 100 microseconds
+    int turns_ = 0;
+};
+
+// Members wait for rounds. A round is open while its number is odd; members enter only an open one, and it ends when
+// it is closed and nobody is inside. Number and count are one word, so that nobody enters a round that has closed.
+class TeamState {
+public:
+    explicit TeamState(int threads)
+        : threads_(threads), waiting_(member, this, threads - 1, 1, threads), outer_(current_) {
+        pool().post(waiting_, threads - 1);
+        current_ = this;
+    }
+    ~TeamState() {
+        current_ = outer_;
+        has_ended_.store(true, std::memory_order_release);
+        pool().finish(waiting_);
+    }
+    static TeamState* current() { return current_; }
+    int threads() const { return threads_; }
+
+    void run(Job& job) {
+        job_ = &job;
+        round_.fetch_add(kRound, std::memory_order_release);  // opens
+        slot = 0;
+        run_blocks(job);
+        round_.fetch_add(kRound, std::memory_order_release);  // closes
+        Patience patience;
+        while (round_.load(std::memory_order_acquire) % kRound != 0) patience.wait();
+    }
+
+private:
+    static constexpr uint64_t kRound = 1 << 16;  // above the count of members inside
+
+    static void member(const void* params, int64_t, int64_t) {
+        const_cast<TeamState*>(static_cast<const TeamState*>(params))->serve();
+    }
+
+    void serve() {
+        uint64_t served = 0;
+        Patience patience;
+        while (!has_ended_.load(std::memory_order_acquire)) {
+            uint64_t seen = round_.load(std::memory_order_acquire);
+            const uint64_t number = seen / kRound;
+            if (number % 2 == 0 || number == served ||
+                !round_.compare_exchange_strong(seen, seen + 1, std::memory_order_acquire)) {
+                patience.wait();
+                continue;
+            }
+            served = number;
+            const int mine = slot;
+            if (mine < job_->threads) run_blocks(*job_);
+            inside_block = true;
+            round_.fetch_sub(1, std::memory_order_release);
+            patience = Patience();
+        }
+    }
+
+    int threads_;
+    Job waiting_;
+    Job* job_ = nullptr;
+    std::atomic<uint64_t> round_{0};
+    std::atomic<bool> has_ended_{false};
+    TeamState* outer_;
+    static thread_local TeamState* current_;
+};
+
+thread_local TeamState* TeamState::current_ = nullptr;
+
 // CPUs granted by the cgroup quota (v2, then v1), rounded up; a large number where there is none.
 int quota_cpus() {
     double quota = -1, period = 100000;
@@ -155,17 +275,29 @@ int hardware_threads() {
 
 int thread_slot() { return slot; }
 
+Team::Team(int threads) : state_(nullptr) {
+    threads = threads <= 0 ? hardware_threads() : std::min(threads, kMostThreads);
+    if (threads > 1 && !inside_block && TeamState::current() == nullptr) state_ = new TeamState(threads);
+}
+
+Team::~Team() { delete static_cast<TeamState*>(state_); }
+
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads) {
     if (n <= 0) return;
-    Job job{fn, params, n, std::max<int64_t>(1, grain), 0, 0, 0, {}, {}, nullptr};
+    grain = std::max<int64_t>(1, grain);
     threads = threads <= 0 ? hardware_threads() : std::min(threads, kMostThreads);
-    if (inside_block || threads == 1 || job.n <= job.grain) {
+    const bool is_alone = inside_block || threads == 1 || n <= grain;
+    Job job(fn, params, n, grain, is_alone ? 1 : threads);
+    TeamState* const team = TeamState::current();
+    if (is_alone) {
         const bool was_inside = inside_block;
         const int outer_slot = std::exchange(slot, 0);
         run_blocks(job);
         inside_block = was_inside, slot = outer_slot;
+    } else if (team != nullptr && threads <= team->threads()) {
+        team->run(job);
     } else {
-        pool().run(job, threads);
+        pool().run(job);
     }
     if (job.error) std::rethrow_exception(job.error);
 }

@@ -20,6 +20,20 @@ void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int 
 // 0 outside, and for a loop that runs on one thread.
 int thread_slot();
 
+// While it lives, threads - 1 workers stay awake for the loops of the thread that made it: a loop then begins within a
+// microsecond, where waking a thread takes tens. For stretches of many short loops. Workers that wait long give way to
+// whoever wants the CPU. A team inside a block, or within another one, changes nothing.
+class Team {
+public:
+    explicit Team(int threads);
+    ~Team();
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+private:
+    void* state_;  // null: none
+};
+
 // The same for a callable body(begin, end); not for code compiled per instruction set.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, int threads, Body&& body) {

@@ -46,8 +46,7 @@ Node read_node(const Json& json, const Graph& graph, const ValueIds& values, con
     node.output = json.text("output");
     node.inputs = read_inputs(json, values, *node.op);
     NodeSource source{json, package, graph.rank, {}};
-    for (const int value : node.inputs)
-        source.channels.push_back(value == 0 ? graph.in_channels : graph.nodes[value - 1].out_channels);
+    for (const int value : node.inputs) source.channels.push_back(graph.values[value].channels);
     node.op->parse(node, source);
     COVFAST_REQUIRE(node.out_channels >= 1 && node.out_channels <= kChannelLimit, FORMAT, "channels: got ",
                     node.out_channels, ", expected 1 to ", kChannelLimit);
@@ -63,6 +62,7 @@ Graph Graph::parse(const Json& json, const Package& package) {
     graph.rank = static_cast<int>(inputs[0].integer("rank", 2, 3));
     graph.in_channels = inputs[0].integer("channels", 1, kChannelLimit);
     ValueIds values = {{inputs[0].text("name"), 0}};
+    graph.values.push_back({graph.in_channels});
 
     const std::vector<Json>& nodes = json.array("nodes");
     COVFAST_REQUIRE(!nodes.empty() && nodes.size() <= kNodeLimit, FORMAT, "nodes: got ", nodes.size(),
@@ -70,7 +70,10 @@ Graph Graph::parse(const Json& json, const Package& package) {
     for (size_t i = 0; i < nodes.size(); ++i) {
         try {
             graph.nodes.push_back(read_node(nodes[i], graph, values, package));
-            const bool is_new = values.emplace(graph.nodes.back().output, static_cast<int>(i) + 1).second;
+            Node& node = graph.nodes.back();
+            node.made = static_cast<int>(i) + 1;
+            graph.values.push_back({node.out_channels});
+            const bool is_new = values.emplace(node.output, node.made).second;
             COVFAST_REQUIRE(is_new, FORMAT, "output: got '", graph.nodes.back().output,
                             "', expected a name not yet used");
         } catch (const Error& error) {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "engine/attributes.h"
+#include "engine/blocked_rows.h"
 #include "engine/graph.h"
 #include "engine/window_ops.h"
 #include "kernels/activation.h"
@@ -32,12 +33,13 @@ void parse_group_norm(Node& node, const NodeSource& source) {
     if (source.json.find("bias") != nullptr) node.b = read_per_channel(source, "bias", node.out_channels);
 }
 
-int64_t scratch_of_group_norm(const Node& node, const Shape& in, int64_t n) {
-    return group_norm_workspace(n, in.channels, node.groups, in.plane());
+size_t scratch_of_group_norm(const Node& node, const Operands& o, const Context&) {
+    return sizeof(float) * group_norm_workspace(1, o.out.channels, node.groups, o.out.plane());
 }
 
 void run_group_norm(const Node& node, const Operands& o, const Context& context) {
-    group_norm({o.x[0], node.a, node.b, o.y, o.scratch, o.n, o.out.channels, node.groups, o.out.plane(), node.eps},
+    group_norm({o.in_f32(0), node.a, node.b, o.out_f32(), static_cast<float*>(o.scratch), 1, o.out.channels,
+                node.groups, o.out.plane(), node.eps},
                context);
 }
 
@@ -76,7 +78,7 @@ void prepare_resize(const Node& node, Operands& o) {
 
 void run_resize(const Node&, const Operands& o, const Context& context) {
     Resize3dParams p{};
-    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels;
+    p.x = o.in_f32(0), p.y = o.out_f32(), p.planes = o.out.channels;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a];
         p.left[a] = o.axes[a].left.data();
@@ -101,7 +103,7 @@ Axes size_of_pad(const Node& node, const std::vector<Shape>& in) {
 
 void run_pad(const Node& node, const Operands& o, const Context& context) {
     Pad3dParams p{};
-    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels, p.value = node.a_value;
+    p.x = o.in_f32(0), p.y = o.out_f32(), p.planes = o.out.channels, p.value = node.a_value;
     for (int a = 0; a < 3; ++a)
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.before[a] = node.padding[a];
     pad3d(p, context);
@@ -128,13 +130,14 @@ void parse_affine(Node& node, const NodeSource& source) {
 
 template <ActivationKind kKind>
 void run_activation(const Node& node, const Operands& o, const Context& context) {
-    activation({o.x[0], node.a, node.b, o.y, o.n, o.out.channels, o.out.plane(), node.a_value, node.b_value, kKind},
-               context);
+    activation(
+        {o.in_f32(0), node.a, node.b, o.out_f32(), 1, o.out.channels, o.out.plane(), node.a_value, node.b_value, kKind},
+        context);
 }
 
 template <bool kIsLog>
 void run_softmax(const Node&, const Operands& o, const Context& context) {
-    softmax({o.x[0], o.y, o.n, o.out.channels, o.out.plane(), kIsLog}, context);
+    softmax({o.in_f32(0), o.out_f32(), 1, o.out.channels, o.out.plane(), kIsLog}, context);
 }
 
 // ---- add, sub, mul: of two values, or of one and the number "scalar" ----
@@ -164,7 +167,8 @@ Axes size_of_binary(const Node&, const std::vector<Shape>& in) {
 template <BinaryKind kKind>
 void run_binary(const Node& node, const Operands& o, const Context& context) {
     if (o.x.size() == 1) return run_activation<ActivationKind::kAffine>(node, o, context);
-    binary({o.x[0], o.x[1], o.y, o.n, o.out.channels, o.out.plane(), o.in[0].channels, o.in[1].channels, kKind},
+    binary({o.in_f32(0), o.in_f32(1), o.out_f32(), 1, o.out.channels, o.out.plane(), o.in[0].channels, o.in[1].channels,
+            kKind},
            context);
 }
 
@@ -176,8 +180,10 @@ void parse_concat(Node& node, const NodeSource& source) {
 void run_concat(const Node&, const Operands& o, const Context& context) {
     int64_t at = 0;
     for (size_t i = 0; i < o.x.size(); at += o.in[i].channels, ++i)
-        copy_channels({o.x[i], o.y, o.n, o.out.plane(), o.in[i].channels, o.in[i].channels, 0, o.out.channels, at},
-                      context);
+        if (o.in_f32(i) != o.out_f32() + at * o.out.plane())  // else it lies there
+            copy_channels(
+                {o.in_f32(i), o.out_f32(), 1, o.out.plane(), o.in[i].channels, o.in[i].channels, 0, o.out.channels, at},
+                context);
 }
 
 void parse_slice(Node& node, const NodeSource& source) {
@@ -186,8 +192,10 @@ void parse_slice(Node& node, const NodeSource& source) {
 }
 
 void run_slice(const Node& node, const Operands& o, const Context& context) {
-    copy_channels({o.x[0], o.y, o.n, o.out.plane(), o.out.channels, o.in[0].channels, node.first, o.out.channels, 0},
-                  context);
+    if (o.out_f32() == o.in_f32(0) + node.first * o.out.plane()) return;  // it lies there
+    copy_channels(
+        {o.in_f32(0), o.out_f32(), 1, o.out.plane(), o.out.channels, o.in[0].channels, node.first, o.out.channels, 0},
+        context);
 }
 
 using Act = ActivationKind;
@@ -197,43 +205,47 @@ using Pool = PoolKind;
 // name, kernel, inputs from, to, read, in place, attributes, parse, out_size, prepare, run, scratch
 constexpr OpRow kRows[] = {
     {"conv", "conv3d", 1, 1, 1, false, " weight bias stride padding dilation groups ", parse_conv, size_of_conv,
-     nullptr, run_conv},
+     nullptr, run_conv, nullptr, blocked_conv},
     {"conv_transpose", "conv_transpose3d", 1, 1, 1, false,
      " weight bias stride padding dilation groups output_padding ", parse_conv_transpose, size_of_conv_transpose,
-     nullptr, run_conv_transpose},
+     nullptr, run_conv_transpose, nullptr, blocked_conv_transpose},
     {"group_norm", "group_norm", 1, 1, 1, true, " groups eps weight bias ", parse_group_norm, size_of_first, nullptr,
-     run_group_norm, scratch_of_group_norm},
+     run_group_norm, scratch_of_group_norm, blocked_norm},
     {"avg_pool", "pool3d", 1, 1, 1, false, " kernel stride padding ceil_mode count_include_pad ",
-     parse_pool<Pool::kMean>, size_of_pool, nullptr, run_pool<Pool::kMean>},
+     parse_pool<Pool::kMean>, size_of_pool, nullptr, run_pool<Pool::kMean>, nullptr, blocked_map},
     {"max_pool", "pool3d", 1, 1, 1, false, " kernel stride padding dilation ceil_mode ", parse_pool<Pool::kMax>,
-     size_of_pool, nullptr, run_pool<Pool::kMax>},
+     size_of_pool, nullptr, run_pool<Pool::kMax>, nullptr, blocked_map},
     {"adaptive_avg_pool", "pool3d", 1, 1, 1, false, " size ", parse_adaptive_pool, size_of_adaptive_pool, nullptr,
-     run_adaptive_pool<Pool::kMean>},
+     run_adaptive_pool<Pool::kMean>, nullptr, blocked_map},
     {"adaptive_max_pool", "pool3d", 1, 1, 1, false, " size ", parse_adaptive_pool, size_of_adaptive_pool, nullptr,
-     run_adaptive_pool<Pool::kMax>},
+     run_adaptive_pool<Pool::kMax>, nullptr, blocked_map},
     {"resize", "resize3d", 1, 2, 1, false, " align_corners factor ", parse_resize_linear, size_of_resize,
-     prepare_resize, run_resize},
+     prepare_resize, run_resize, nullptr, blocked_map},
     {"resize_nearest", "resize3d", 1, 2, 1, false, " exact factor ", parse_resize_nearest, size_of_resize,
-     prepare_resize, run_resize},
+     prepare_resize, run_resize, nullptr, blocked_map},
     {"pad", "pad3d", 1, 1, 1, false, " before after value ", parse_pad, size_of_pad, nullptr, run_pad},
-    {"prelu", "activation", 1, 1, 1, true, " slope ", parse_prelu, size_of_first, nullptr, run_activation<Act::kLeaky>},
+    {"prelu", "activation", 1, 1, 1, true, " slope ", parse_prelu, size_of_first, nullptr, run_activation<Act::kLeaky>,
+     nullptr, blocked_map},
     {"leaky_relu", "activation", 1, 1, 1, true, " slope ", parse_leaky_relu, size_of_first, nullptr,
-     run_activation<Act::kLeaky>},
-    {"relu", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kRelu>},
-    {"sigmoid", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kSigmoid>},
+     run_activation<Act::kLeaky>, nullptr, blocked_map},
+    {"relu", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kRelu>, nullptr,
+     blocked_map},
+    {"sigmoid", "activation", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_activation<Act::kSigmoid>,
+     nullptr, blocked_map},
     {"affine", "activation", 1, 1, 1, true, " scale shift ", parse_affine, size_of_first, nullptr,
-     run_activation<Act::kAffine>},
+     run_activation<Act::kAffine>, nullptr, blocked_map},
     {"softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax<false>},
     {"log_softmax", "softmax", 1, 1, 1, true, "", parse_plain, size_of_first, nullptr, run_softmax<true>},
     {"add", "binary", 1, 2, 2, true, " scalar ", parse_binary<Bin::kAdd>, size_of_binary, nullptr,
-     run_binary<Bin::kAdd>},
+     run_binary<Bin::kAdd>, nullptr, blocked_map},
     {"sub", "binary", 1, 2, 2, true, " scalar reversed ", parse_binary<Bin::kSub>, size_of_binary, nullptr,
-     run_binary<Bin::kSub>},
+     run_binary<Bin::kSub>, nullptr, blocked_map},
     {"mul", "binary", 1, 2, 2, true, " scalar ", parse_binary<Bin::kMul>, size_of_binary, nullptr,
-     run_binary<Bin::kMul>},
-    {"concat", "copy_channels", 1, kAnyNumber, kAnyNumber, false, "", parse_concat, size_of_binary, nullptr,
-     run_concat},
-    {"slice", "copy_channels", 1, 1, 1, false, " first count ", parse_slice, size_of_first, nullptr, run_slice},
+     run_binary<Bin::kMul>, nullptr, blocked_map},
+    {"concat", "copy_channels", 1, kAnyNumber, kAnyNumber, false, "", parse_concat, size_of_binary, nullptr, run_concat,
+     nullptr, blocked_copy},
+    {"slice", "copy_channels", 1, 1, 1, false, " first count ", parse_slice, size_of_first, nullptr, run_slice, nullptr,
+     blocked_copy},
 };
 
 }  // namespace

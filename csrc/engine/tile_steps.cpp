@@ -97,7 +97,7 @@ private:
 class NetworkStep : public TileStep {
 public:
     NetworkStep(Shape in, std::shared_ptr<const Network> network, const Context& context)
-        : session_(check(in, std::move(network)), context, in.size, 1) {}
+        : session_(check(in, std::move(network)), context, in.size) {}
     const char* name() const override { return "network"; }
     Shape out_shape() const override { return session_.out_shape(); }
     void run(const float* x, float* y, const Progress& progress) override { session_.run(x, y, 1, progress); }

@@ -11,6 +11,7 @@
 #include "engine/network.h"
 #include "engine/recipe.h"
 #include "engine/segment.h"
+#include "engine/session.h"
 #include "kernels/backend.h"
 
 namespace covfast {

@@ -76,16 +76,16 @@ Axes size_of_conv_transpose(const Node& node, const std::vector<Shape>& in) {
 
 namespace {
 
-void set_bias(Conv3dParams& p, const float* bias) { p.epilogue.bias = bias; }
-void set_bias(ConvTranspose3dParams& p, const float* bias) { p.bias = bias; }
+void set_epilogue(Conv3dParams& p, const Epilogue& epilogue) { p.epilogue = epilogue; }
+void set_epilogue(ConvTranspose3dParams& p, const Epilogue& epilogue) { p.bias = epilogue.bias; }
 
-// Params: Conv3dParams or ConvTranspose3dParams, which have the same fields but for the bias.
+// Params: Conv3dParams or ConvTranspose3dParams, which have the same fields but for what follows the sums.
 template <class Params, void (*kOp)(const Params&, const Context&)>
 void run_either(const Node& node, const Operands& o, const Context& context) {
     Params p{};
-    p.x = o.x[0], p.weight = node.a, p.y = o.y;
-    set_bias(p, node.b);
-    p.n = o.n, p.in_channels = o.in[0].channels, p.out_channels = o.out.channels, p.groups = node.groups;
+    p.x = o.in_f32(0), p.weight = node.a, p.y = o.out_f32();
+    set_epilogue(p, o.epilogue);
+    p.n = 1, p.in_channels = o.in[0].channels, p.out_channels = o.out.channels, p.groups = node.groups;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.kernel[a] = node.kernel[a];
         p.stride[a] = node.stride[a], p.dilation[a] = node.dilation[a], p.padding[a] = node.padding[a];
@@ -129,7 +129,7 @@ Axes size_of_pool(const Node& node, const std::vector<Shape>& in) {
 template <PoolKind kKind>
 void run_pool(const Node& node, const Operands& o, const Context& context) {
     Pool3dParams p{};
-    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels, p.kind = kKind;
+    p.x = o.in_f32(0), p.y = o.out_f32(), p.planes = o.out.channels, p.kind = kKind;
     p.ceil_mode = node.ceil_mode, p.count_include_pad = node.count_include_pad;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.dilation[a] = node.dilation[a];
@@ -153,7 +153,7 @@ Axes size_of_adaptive_pool(const Node& node, const std::vector<Shape>& in) {
 template <PoolKind kKind>
 void run_adaptive_pool(const Node&, const Operands& o, const Context& context) {
     Pool3dParams p{};
-    p.x = o.x[0], p.y = o.y, p.planes = o.n * o.out.channels, p.kind = kKind;
+    p.x = o.in_f32(0), p.y = o.out_f32(), p.planes = o.out.channels, p.kind = kKind;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.dilation[a] = 1;
         p.kernel[a] = p.stride[a] = p.in_size[a] / p.out_size[a];

@@ -7,8 +7,10 @@
 
 #include "engine/network.h"
 #include "engine/package.h"
+#include "engine/session.h"
 #include "kernels/backend.h"
 #include "python/bind.h"
+#include "python/engine_options.h"
 #include "python/progress.h"
 
 namespace covfast::python {
@@ -17,9 +19,9 @@ namespace {
 using FloatArray = py::array_t<float, py::array::c_style>;
 using NetworkHolder = std::shared_ptr<const Network>;
 
-NetworkHolder open_network(const std::string& path) {
+NetworkHolder open_network(const std::string& path, const std::string& precision, bool exact) {
     py::gil_scoped_release nogil;
-    return Network::create(Package::open(path));
+    return Network::create(Package::open(path), network_options(precision, exact));
 }
 
 const Backend& backend_named(const std::string& name) {
@@ -32,10 +34,9 @@ const Backend& backend_named(const std::string& name) {
     fail(Code::DEVICE, "backend: got '", name, "', expected a name of backends()");
 }
 
-std::unique_ptr<Session> open_session(NetworkHolder network, const std::string& backend, int threads, Axes size,
-                                      int64_t max_batch) {
+std::unique_ptr<Session> open_session(NetworkHolder network, const std::string& backend, int threads, Axes size) {
     py::gil_scoped_release nogil;
-    return std::make_unique<Session>(std::move(network), Context{&backend_named(backend), threads}, size, max_batch);
+    return std::make_unique<Session>(std::move(network), Context{&backend_named(backend), threads}, size);
 }
 
 // x (n, C, D, H, W) of the session's size -> (n, C', D', H', W').
@@ -66,15 +67,17 @@ void register_engine(py::module_& m) {
             [](const Network& n, const std::string& device) { return choose_backend(device, n.kernels()).name; },
             py::arg("device"));
     py::class_<Session>(m, "Session")
-        .def(py::init(&open_session), py::arg("network"), py::arg("backend"), py::arg("threads"), py::arg("size"),
-             py::arg("max_batch"))
+        .def(py::init(&open_session), py::arg("network"), py::arg("backend"), py::arg("threads"), py::arg("size"))
         .def_property_readonly("workspace_bytes", &Session::workspace_bytes)
         .def("run", run_session, py::arg("x").noconvert(), py::arg("progress") = py::none(),
              py::arg("cancel") = py::none());
     // The path as bytes: a file name need not be text.
     m.def(
-        "open_network", [](const py::bytes& path) { return std::const_pointer_cast<Network>(open_network(path)); },
-        py::arg("path"));
+        "open_network",
+        [](const py::bytes& path, const std::string& precision, bool exact) {
+            return std::const_pointer_cast<Network>(open_network(path, precision, exact));
+        },
+        py::arg("path"), py::arg("precision") = "fp32", py::arg("exact") = false);
 }
 
 }  // namespace covfast::python

@@ -12,6 +12,7 @@
 #include "engine/segment.h"
 #include "python/arrays.h"
 #include "python/bind.h"
+#include "python/engine_options.h"
 #include "python/progress.h"
 
 namespace covfast::python {
@@ -26,8 +27,10 @@ CaseInput case_input(const py::array& hu, const std::array<double, 3>& spacing_m
 
 class Segmenter {
 public:
-    Segmenter(const std::string& path, const std::string& device, int threads)
-        : package_(Package::open(path)), network_(Network::create(package_)), recipe_(parse(*package_)) {
+    Segmenter(const std::string& path, const std::string& device, int threads, const std::string& precision)
+        : package_(Package::open(path)),
+          network_(Network::create(package_, network_options(precision, false))),
+          recipe_(parse(*package_)) {
         const Backend& backend = choose_backend(device, needed_ops());
         // The tile steps work in host memory: what a CUDA kernel would be given is not on its device.
         COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
@@ -93,12 +96,12 @@ private:
 
 void register_segment(py::module_& m) {
     py::class_<Segmenter>(m, "Segmenter")
-        .def(py::init([](const py::bytes& path, const std::string& device, int threads) {
+        .def(py::init([](const py::bytes& path, const std::string& device, int threads, const std::string& precision) {
                  const std::string file = path;  // bytes: a path need not be UTF-8
                  py::gil_scoped_release nogil;
-                 return std::make_unique<Segmenter>(file, device, threads);
+                 return std::make_unique<Segmenter>(file, device, threads, precision);
              }),
-             py::arg("path"), py::arg("device"), py::arg("threads"))
+             py::arg("path"), py::arg("device"), py::arg("threads"), py::arg("precision") = "fp32")
         .def_property_readonly("backend", &Segmenter::backend)
         .def_property_readonly("device", &Segmenter::device)
         .def("run", &Segmenter::run, py::arg("hu"), py::arg("spacing_mm"), py::arg("labels"), py::arg("lungs"),

@@ -260,9 +260,9 @@ def test_session_on_a_backend_that_cannot_run_it_raises(small: Path) -> None:
     for backend in covfast.backends():
         if backend.missing is not None or backend.device != "cpu":
             with pytest.raises((DeviceError, BackendUnavailable), match=f"backend: got '{backend.name}'"):
-                _core.Session(network, backend.name, 1, (1, 16, 16), 1)
+                _core.Session(network, backend.name, 1, (1, 16, 16))
     with pytest.raises(DeviceError, match="backend: got 'abacus'"):
-        _core.Session(network, "abacus", 1, (1, 16, 16), 1)
+        _core.Session(network, "abacus", 1, (1, 16, 16))
 
 
 def test_load_forced_backend_without_the_ops_raises(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
