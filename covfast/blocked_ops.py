@@ -54,6 +54,14 @@ def _epilogue(
     return _number("activation", activation, ACTIVATIONS), _floats(slope), _floats(before), _floats(after)
 
 
+def _window(value: int | Sequence[int], ndim: int, neutral: int) -> list[int]:
+    """One number per axis of D, H, W; `neutral` along D for a 2-D op."""
+    numbers = [value] * (ndim - 2) if isinstance(value, int) else [int(v) for v in value]
+    if len(numbers) != ndim - 2:
+        raise ShapeError(describe("stride, padding, dilation", numbers, f"one number or {ndim - 2}, one per axis"))
+    return numbers if ndim == 5 else [neutral, *numbers]
+
+
 def to_blocked(
     x: npt.ArrayLike,
     lanes: Sequence[int],

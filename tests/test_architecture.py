@@ -31,6 +31,8 @@ PYTHON = {
     "metrics": {*BASE, "_core"},
     "ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
+    "blocked_ops": {*BASE, "_core"},
+    "blocked_conv": {*BASE, "_core", "blocked_ops"},
     "models": {*BASE, "package", "export"},
     "engines": {*BASE, "_core", "package"},
     "export": {*BASE, "package", "engines", "lowering", "lowering_ops", "simplify"},

@@ -122,22 +122,38 @@ struct Product<Element::kU8> {
 #endif
 };
 
-// The tile that fills the registers: kTileBlocks by kTilePixels of f32, tile_pixels() of others, which take two
-// registers for each weight and word where they are widened.
+// The tile that fills the registers: kTileBlocks by tile_pixels(). Elements that are widened take two registers for
+// each weight and word.
 #if defined(__AVX512F__)
-constexpr int kTileBlocks = 2, kTilePixels = 14, kWidenedPixels = 12;
+constexpr int kTileBlocks = 2, kTilePixels = 14;
 #elif defined(__AVX2__)
-constexpr int kTileBlocks = 1, kTilePixels = 6, kWidenedPixels = 4;
+constexpr int kTileBlocks = 1, kTilePixels = 6;
 #else
-constexpr int kTileBlocks = 1, kTilePixels = 3, kWidenedPixels = 2;
+constexpr int kTileBlocks = 1, kTilePixels = 3;
 #endif
 constexpr int tile_pixels(Element e) {
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-    constexpr bool is_widened = false;
+    return static_cast<void>(e), kTilePixels;
+#elif defined(__AVX512F__)
+    return e == Element::kF32 ? kTilePixels : 12;
+#elif defined(__AVX2__)
+    return e == Element::kBf16 ? 4 : kTilePixels;
 #else
-    constexpr bool is_widened = true;
+    return static_cast<void>(e), kTilePixels;
 #endif
-    return is_widened && e != Element::kF32 ? kWidenedPixels : kTilePixels;
+}
+
+// Takes the sum where it is: else GCC computes the products of many words before it adds one, and spills. Not for the
+// two additions a product of widened bf16 on AVX2, which are faster as GCC has them.
+template <Element kElement>
+inline __attribute__((always_inline)) void keep_order([[maybe_unused]] typename Product<kElement>::Sum& sum) {
+#if defined(__AVX512F__)
+    asm volatile("" : "+v"(sum));
+#elif defined(__AVX2__)
+    if constexpr (kElement != Element::kBf16) asm volatile("" : "+x"(sum));
+#elif defined(__SSE2__)
+    asm volatile("" : "+x"(sum));
+#endif
 }
 
 template <Element kElement, int kPixels, int kBlocks>
@@ -184,7 +200,10 @@ inline __attribute__((always_inline)) void add_word(Sums<kElement, kPixels, kBlo
 #pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b)
 #pragma GCC unroll 4
-            for (int i = 0; i < kVecs; ++i) sums.at[p][b][i] = P::add(sums.at[p][b][i], spread, weight[b][i]);
+            for (int i = 0; i < kVecs; ++i) {
+                sums.at[p][b][i] = P::add(sums.at[p][b][i], spread, weight[b][i]);
+                keep_order<kElement>(sums.at[p][b][i]);
+            }
     }
 }
 

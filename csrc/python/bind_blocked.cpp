@@ -113,7 +113,7 @@ std::tuple<py::array, Operand, FloatArray> run_conv_blocked(const py::array& x, 
                                                             const std::string& device, int threads) {
     ConvBlockedParams p = params_of(x, weight, window, is_planar);
     p.x_element = element_of(elements[0], "element"), p.y_element = element_of(elements[1], "y_element");
-    require_raw(x, p.x_element, "x");
+    require_raw(x, is_planar ? Element::kF32 : p.x_element, "x");
     ConvPack pack{};
     pack.weight = weight.data(), pack.in_channels = weight.shape(1);
     pack.taps = p.kernel[0] * p.kernel[1] * p.kernel[2], pack.element = p.x_element, pack.x_is_planar = is_planar;
