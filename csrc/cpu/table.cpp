@@ -25,6 +25,11 @@ void pool3d(const Pool3dParams&, const Exec&);
 void resize3d(const Resize3dParams&, const Exec&);
 void norm_blocked(const NormBlockedParams&, const Exec&);
 void reorder(const ReorderParams&, const Exec&);
+void pool_blocked(const PoolBlockedParams&, const Exec&);
+void resize_blocked(const ResizeBlockedParams&, const Exec&);
+void activation_blocked(const ActivationBlockedParams&, const Exec&);
+void binary_blocked(const BinaryBlockedParams&, const Exec&);
+void conv_transpose_blocked(const ConvTransposeBlockedParams&, const Exec&);
 void softmax(const SoftmaxParams&, const Exec&);
 void spatial_pyramid(const SpatialPyramidParams&, const Exec&);
 void surface_border(const SurfaceBorderParams&, const Exec&);
@@ -77,6 +82,11 @@ constexpr Backend kTable = {
     .resize3d = resize3d,
     .norm_blocked = norm_blocked,
     .reorder = reorder,
+    .pool_blocked = pool_blocked,
+    .resize_blocked = resize_blocked,
+    .activation_blocked = activation_blocked,
+    .binary_blocked = binary_blocked,
+    .conv_transpose_blocked = conv_transpose_blocked,
     .softmax = softmax,
     .spatial_pyramid = spatial_pyramid,
     .surface_border = surface_border,

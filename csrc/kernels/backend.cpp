@@ -71,12 +71,20 @@ const std::vector<OpEntry>& ops() {
         #op, [](const Backend& backend) { return backend.op != nullptr; } \
     }
     static const std::vector<OpEntry> list = {
-        COVFAST_OP(null),           COVFAST_OP(resample_axis),    COVFAST_OP(window_hu),     COVFAST_OP(activation),
-        COVFAST_OP(pool3d),         COVFAST_OP(conv_transpose3d), COVFAST_OP(group_norm),    COVFAST_OP(pad3d),
-        COVFAST_OP(binary),         COVFAST_OP(conv3d),           COVFAST_OP(conv_winograd), COVFAST_OP(copy_channels), COVFAST_OP(resize3d),
-        COVFAST_OP(norm_blocked),   COVFAST_OP(reorder),          COVFAST_OP(softmax), COVFAST_OP(spatial_pyramid),       COVFAST_OP(lungs_shrink),
-        COVFAST_OP(lungs_paint),    COVFAST_OP(surface_scan),     COVFAST_OP(surface_pack),  COVFAST_OP(surface_border),
-        COVFAST_OP(surface_search),
+        COVFAST_OP(null),           COVFAST_OP(resample_axis),
+        COVFAST_OP(window_hu),      COVFAST_OP(activation),
+        COVFAST_OP(pool3d),         COVFAST_OP(conv_transpose3d),
+        COVFAST_OP(group_norm),     COVFAST_OP(pad3d),
+        COVFAST_OP(binary),         COVFAST_OP(conv3d),
+        COVFAST_OP(conv_winograd),  COVFAST_OP(copy_channels),
+        COVFAST_OP(resize3d),       COVFAST_OP(norm_blocked),
+        COVFAST_OP(reorder),        COVFAST_OP(pool_blocked),
+        COVFAST_OP(resize_blocked), COVFAST_OP(activation_blocked),
+        COVFAST_OP(binary_blocked), COVFAST_OP(conv_transpose_blocked),
+        COVFAST_OP(softmax),        COVFAST_OP(spatial_pyramid),
+        COVFAST_OP(lungs_shrink),   COVFAST_OP(lungs_paint),
+        COVFAST_OP(surface_scan),   COVFAST_OP(surface_pack),
+        COVFAST_OP(surface_border), COVFAST_OP(surface_search),
         COVFAST_OP(conv_blocked),
     };
 #undef COVFAST_OP

@@ -42,6 +42,10 @@ inline Lanes operator*(Lanes a, Lanes b) {
     COVFAST_EACH_PART a.part[i] *= b.part[i];
     return a;
 }
+inline Lanes operator/(Lanes a, Lanes b) {
+    COVFAST_EACH_PART a.part[i] /= b.part[i];
+    return a;
+}
 // c + a * b, in one rounding where the instruction set has it.
 inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
     COVFAST_EACH_PART c.part[i] += a.part[i] * b.part[i];

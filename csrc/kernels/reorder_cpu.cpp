@@ -8,7 +8,7 @@
 // A tile's rows stay within a page each, and the 16 streams of a block run in step: bound by memory, not by shuffles.
 #include "kernels/reorder.h"
 
-#include <utility>
+#include <cstddef>
 
 #include "kernels/block_lanes.h"
 #include "kernels/table.h"
@@ -18,9 +18,19 @@ namespace {
 
 constexpr int64_t kTile = 512;  // voxels: 32 KiB on either side in f32
 
+// Order<0, 1, ..., n - 1> as Count<n>::Type; <utility> is not for files compiled per instruction set.
+template <size_t... kLane>
+struct Order {};
+template <size_t n, size_t... kLane>
+struct Count : Count<n - 1, n - 1, kLane...> {};
+template <size_t... kLane>
+struct Count<0, kLane...> {
+    using Type = Order<kLane...>;
+};
+
 // Exchanges the lanes j of `a` with bit kBit set for the lanes j - kBit of `b`.
 template <size_t kBit, size_t... kLane>
-inline void exchange(Vec& a, Vec& b, std::index_sequence<kLane...>) {
+inline void exchange(Vec& a, Vec& b, Order<kLane...>) {
     const Vec low = __builtin_shufflevector(a, b, ((kLane & kBit) != 0 ? kVecLanes + kLane - kBit : kLane)...);
     b = __builtin_shufflevector(a, b, ((kLane & kBit) != 0 ? kVecLanes + kLane : kLane + kBit)...);
     a = low;
@@ -30,7 +40,7 @@ template <size_t kBit>
 inline void exchange_all(Vec (&square)[kVecLanes]) {
 #pragma GCC unroll 16
     for (size_t i = 0; i < kVecLanes; ++i)
-        if ((i & kBit) == 0) exchange<kBit>(square[i], square[i + kBit], std::make_index_sequence<kVecLanes>());
+        if ((i & kBit) == 0) exchange<kBit>(square[i], square[i + kBit], typename Count<kVecLanes>::Type());
     if constexpr (2 * kBit < kVecLanes) exchange_all<2 * kBit>(square);
 }
 

@@ -39,6 +39,14 @@ inline FloatArray image(int64_t channels, const Axes& size) {
     return FloatArray({int64_t{1}, channels, size[0], size[1], size[2]});
 }
 
+using LaneList = std::vector<int32_t>;
+
+inline LaneList lanes_of(int64_t channels) {
+    LaneList lanes(blocks_of(channels) * kLanes, -1);
+    for (int64_t c = 0; c < channels; ++c) lanes[c] = static_cast<int32_t>(c);
+    return lanes;
+}
+
 // The operands of one call, on its backend. Only for backends that work in host memory, as all with these ops do.
 class BlockCall {
 public:
@@ -60,35 +68,34 @@ public:
         return memory;
     }
 
-    // A planar array as a value; null for none.
-    void* put(const float* planar, int64_t channels, int64_t plane, Element element, float scale = 1) {
+    // A planar array as a value; null for none. lanes: which channel each lane holds; none: one after the other.
+    void* put(const float* planar, int64_t channels, int64_t plane, Element element, float scale = 1,
+              LaneList lanes = {}) {
         if (planar == nullptr) return nullptr;
-        void* blocked = value(channels, plane, element);
-        move(const_cast<float*>(planar), blocked, channels, plane, element, scale, true);
+        if (lanes.empty()) lanes = lanes_of(channels);
+        void* blocked = value(static_cast<int64_t>(lanes.size()), plane, element);
+        const LaneMap map = {lanes.data(), static_cast<int64_t>(lanes.size())};
+        reorder({const_cast<float*>(planar), blocked, map, channels, plane, scale, element, true}, context_);
         return blocked;
     }
 
-    void get(const void* blocked, float* planar, int64_t channels, int64_t plane, Element element, float scale = 1) {
-        move(planar, const_cast<void*>(blocked), channels, plane, element, scale, false);
+    void get(const void* blocked, float* planar, int64_t channels, int64_t plane, Element element, float scale = 1,
+             LaneList lanes = {}) {
+        if (lanes.empty()) lanes = lanes_of(channels);
+        const LaneMap map = {lanes.data(), static_cast<int64_t>(lanes.size())};
+        reorder({planar, const_cast<void*>(blocked), map, channels, plane, scale, element, false}, context_);
     }
 
-    // One number a channel as one a lane, zeros behind; null for none.
-    const float* lanes(const float* numbers, int64_t channels) {
+    // One number a channel as one a lane, zeros in lanes without a channel; null for none.
+    const float* lanes(const float* numbers, int64_t channels, LaneList lanes = {}) {
         if (numbers == nullptr) return nullptr;
-        const int64_t lanes = blocks_of(channels) * kLanes;
-        float* padded = static_cast<float*>(room(lanes * sizeof(float)));
-        std::fill(std::copy_n(numbers, channels, padded), padded + lanes, 0.0f);
-        return padded;
+        if (lanes.empty()) lanes = lanes_of(channels);
+        float* spread = static_cast<float*>(room(lanes.size() * sizeof(float)));
+        for (size_t l = 0; l < lanes.size(); ++l) spread[l] = lanes[l] < 0 ? 0.0f : numbers[lanes[l]];
+        return spread;
     }
 
 private:
-    void move(float* planar, void* blocked, int64_t channels, int64_t plane, Element element, float scale, bool in) {
-        const int64_t lanes = blocks_of(channels) * kLanes;
-        std::vector<int32_t> channel(lanes, -1);
-        for (int64_t c = 0; c < channels; ++c) channel[c] = static_cast<int32_t>(c);
-        reorder({planar, blocked, {channel.data(), lanes}, channels, plane, scale, element, in}, context_);
-    }
-
     Context context_;
     std::list<DeviceArray<std::byte>> held_;
 };
