@@ -11,11 +11,17 @@ __all__: list[str] = [
     "Segmenter",
     "Session",
     "activation",
+    "activation_blocked",
     "backends",
     "binary",
+    "binary_blocked",
     "choose_backend",
     "conv3d",
+    "conv3d_fused",
+    "conv_blocked",
     "conv_transpose3d",
+    "conv_transpose_blocked",
+    "conv_winograd",
     "error_list",
     "forget_last_backend",
     "group_norm",
@@ -24,15 +30,21 @@ __all__: list[str] = [
     "last_backend",
     "lungs",
     "lungs_workspace_bytes",
+    "norm_blocked",
     "null",
     "open_network",
     "pad3d",
     "pool3d",
+    "pool_blocked",
     "resample_axis",
     "resize3d",
+    "resize_blocked",
     "slice_channels",
     "softmax",
+    "spatial_pyramid",
     "surface_measure",
+    "to_blocked",
+    "to_planar",
     "window_hu",
 ]
 
@@ -50,7 +62,6 @@ class Session:
         backend: str,
         threads: typing.SupportsInt | typing.SupportsIndex,
         size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-        max_batch: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def run(
         self, x: numpy.typing.NDArray[numpy.float32], progress: typing.Any = None, cancel: typing.Any = None
@@ -59,7 +70,9 @@ class Session:
     def workspace_bytes(self) -> int: ...
 
 class Segmenter:
-    def __init__(self, path: bytes, device: str, threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __init__(
+        self, path: bytes, device: str, threads: typing.SupportsInt | typing.SupportsIndex, precision: str = "fp32"
+    ) -> None: ...
     def run(
         self,
         hu: numpy.ndarray,
@@ -92,11 +105,29 @@ def activation(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def activation_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    a: numpy.typing.NDArray[numpy.float32],
+    b: numpy.typing.NDArray[numpy.float32],
+    elements: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    scales: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def backends() -> list[dict[str, str | None]]: ...
 def binary(
     a: numpy.typing.NDArray[numpy.float32],
     b: numpy.typing.NDArray[numpy.float32],
     kind: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def binary_blocked(
+    a: numpy.typing.NDArray[numpy.float32],
+    b: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    element: typing.SupportsInt | typing.SupportsIndex,
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
@@ -112,6 +143,50 @@ def conv3d(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def conv3d_fused(
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    window: typing.Annotated[
+        collections.abc.Sequence[
+            typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]
+        ],
+        "FixedSize(3)",
+    ],
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    ],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None]: ...
+def conv_blocked(
+    x: numpy.ndarray,
+    weight: numpy.typing.NDArray[numpy.float32],
+    in_lanes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    out_lanes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    window: typing.Annotated[
+        collections.abc.Sequence[
+            typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]
+        ],
+        "FixedSize(3)",
+    ],
+    elements: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    in_scale: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    is_planar: bool,
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[collections.abc.Sequence[numpy.ndarray | None], "FixedSize(3)"],
+    ],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.ndarray, numpy.ndarray | None, numpy.typing.NDArray[numpy.float32]]: ...
 def conv_transpose3d(
     x: numpy.typing.NDArray[numpy.float32],
     weight: numpy.typing.NDArray[numpy.float32],
@@ -126,6 +201,40 @@ def conv_transpose3d(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def conv_transpose_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    ],
+    lanes: typing.Annotated[
+        collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], "FixedSize(2)"
+    ],
+    elements: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def conv_winograd(
+    arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    arg5: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    arg6: typing.Annotated[
+        collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None], "FixedSize(3)"
+    ],
+    arg7: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    arg8: str,
+    arg9: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[
+    numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None, numpy.typing.NDArray[numpy.float32]
+]: ...
 def error_list() -> list[tuple[str, int, str, str]]: ...
 def forget_last_backend() -> None: ...
 def group_norm(
@@ -152,10 +261,28 @@ def lungs_workspace_bytes(
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
     spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
 ) -> int: ...
+def norm_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32] | None,
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    stats: numpy.typing.NDArray[numpy.float32] | None,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    ],
+    elements: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    y_scale: typing.SupportsFloat | typing.SupportsIndex,
+    in_place: bool,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def null(
     x: numpy.typing.NDArray[numpy.float32], device: str, threads: typing.SupportsInt | typing.SupportsIndex
 ) -> numpy.typing.NDArray[numpy.float32]: ...
-def open_network(path: bytes) -> Network: ...
+def open_network(path: bytes, precision: str = "fp32", exact: bool = False) -> Network: ...
 def pad3d(
     x: numpy.typing.NDArray[numpy.float32],
     before: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
@@ -178,6 +305,22 @@ def pool3d(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def pool_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    window: typing.Annotated[
+        collections.abc.Sequence[
+            typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"]
+        ],
+        "FixedSize(4)",
+    ],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    element: typing.SupportsInt | typing.SupportsIndex,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def resample_axis(
     x: numpy.typing.NDArray[numpy.float32],
     n_out: typing.SupportsInt | typing.SupportsIndex,
@@ -190,6 +333,16 @@ def resize3d(
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
     kind: typing.SupportsInt | typing.SupportsIndex,
     factor: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def resize_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    kind: typing.SupportsInt | typing.SupportsIndex,
+    factor: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+    element: typing.SupportsInt | typing.SupportsIndex,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
@@ -206,6 +359,27 @@ def softmax(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def spatial_pyramid(
+    x: numpy.typing.NDArray[numpy.float32],
+    weights: tuple[
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    ],
+    dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    stride: typing.SupportsInt | typing.SupportsIndex,
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    ],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None]: ...
 def surface_measure(
     truth: typing.Any,
     prediction: typing.Any,
@@ -233,6 +407,23 @@ def surface_measure(
         ],
     ]
 ]: ...
+def to_blocked(
+    x: numpy.typing.NDArray[numpy.float32],
+    lanes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    element: typing.SupportsInt | typing.SupportsIndex,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.ndarray: ...
+def to_planar(
+    x: numpy.ndarray,
+    lanes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    channels: typing.SupportsInt | typing.SupportsIndex,
+    element: typing.SupportsInt | typing.SupportsIndex,
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def window_hu(
     hu: numpy.ndarray,
     low_hu: typing.SupportsFloat | typing.SupportsIndex,

@@ -25,10 +25,11 @@ COVFAST_HD inline float exp_f32(float x) {
     e = e * r * r + r + 1.0f;
     // 2^k in two factors: 2^128 alone has no float, though e * 2^128 may.
     const int32_t whole = static_cast<int32_t>(k), half = whole / 2;
-    const int32_t bits[2] = {(half + 127) << 23, (whole - half + 127) << 23};
-    float power[2];
-    __builtin_memcpy(power, bits, sizeof power);
-    e = e * power[0] * power[1];
+    const int32_t bits = (half + 127) << 23, other_bits = (whole - half + 127) << 23;
+    float power, other_power;  // one by one: compilers do not vectorise a loop over an array of two
+    __builtin_memcpy(&power, &bits, sizeof power);
+    __builtin_memcpy(&other_power, &other_bits, sizeof other_power);
+    e = e * power * other_power;
     e = x > kHigh ? __builtin_inff() : e;
     e = x < kLow ? 0.0f : e;
     return x == x ? e : x;

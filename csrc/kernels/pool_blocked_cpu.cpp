@@ -23,10 +23,11 @@ struct Taps {
 
 inline Taps taps_at(const PoolBlockedParams& p, int axis, int64_t o) {
     const int64_t step = p.dilation[axis], size = p.in_size[axis];
-    const int64_t origin = o * p.stride[axis] - p.padding[axis];
+    const int64_t origin = o * p.stride[axis] - p.padding[axis], kernel = p.kernel[axis];
+    if (origin >= 0 && origin + (kernel - 1) * step < size) return {origin, kernel, step, kernel};  // without divisions
     const int64_t begin = origin >= 0 ? 0 : (-origin + step - 1) / step;
-    const int64_t end = origin >= size ? 0 : least(p.kernel[axis], (size - 1 - origin) / step + 1);
-    const int64_t padded = least(origin + p.kernel[axis], size + p.padding[axis]) - origin;
+    const int64_t end = origin >= size ? 0 : least(kernel, (size - 1 - origin) / step + 1);
+    const int64_t padded = least(origin + kernel, size + p.padding[axis]) - origin;
     const int64_t count = most(0, end - begin);
     return {origin + begin * step, count, step, p.count_include_pad ? padded : count};
 }
