@@ -24,10 +24,11 @@ struct DensePlan {
     int64_t offset[kMostTaps];
 };
 
-// One row of outputs. x: the row's first tap in scratch; weight: that of the first of kOut outputs.
+// One row of kOut outputs, to y or, where sums is not null, its sums there. x: the row's first tap in scratch; weight:
+// that of the first output.
 template <int kOut>
 void sum_row(const DensePlan& plan, const float* x, const float* weight, const PlaneEpilogue* e, int64_t at,
-             int64_t columns) {
+             int64_t columns, float (*sums)[kMostColumns]) {
     constexpr int kWide = wide(kOut);
     const int64_t taps = plan.taps, size = plan.tile.size, step = plan.in_per_group * taps;
     for (int64_t i = 0; i < columns; i += kWide * kVecLanes) {
@@ -46,42 +47,36 @@ void sum_row(const DensePlan& plan, const float* x, const float* weight, const P
                     for (int k = 0; k < kWide; ++k) sum[j][k] += value * v[k];
                 }
             }
+        if (sums == nullptr) {
+            finish_registers<kOut, kWide>(e, 1, at + i, 0, sum);
+            continue;
+        }
 #pragma GCC unroll 8
-        for (int j = 0; j < kOut; ++j) finish<kWide>(e[j], at + i, sum[j], columns - i);
+        for (int j = 0; j < kOut; ++j)
+#pragma GCC unroll 4
+            for (int k = 0; k < kWide; ++k) store(sums[j] + i + k * kVecLanes, sum[j][k]);
     }
 }
 
+constexpr decltype(&sum_row<1>) kSumRow[] = {sum_row<1>, sum_row<2>, sum_row<3>,
+                                             sum_row<4>,
+#if defined(__AVX512F__)
+                                             sum_row<5>, sum_row<6>, sum_row<7>,
+                                             sum_row<8>
+#endif
+};
+static_assert(sizeof kSumRow / sizeof *kSumRow == kMostOut);
+
 void sum_rows(const DensePlan& plan, const float* scratch, const float* weight, const PlaneEpilogue* e, int64_t at,
               int64_t rows, int64_t columns, int64_t outputs) {
+    const Epilogue& epilogue = plan.p.epilogue;
+    const bool is_now = columns % kUnit == 0 && epilogue.kind != EpilogueKind::kSigmoid && epilogue.total == nullptr;
+    alignas(64) float sums[kMostOut][kMostColumns];
     for (int64_t r = 0; r < rows; ++r, at += plan.p.out_size[2]) {
+        for (int64_t j = 0; j < outputs; ++j) prefetch_row(e[j], at, columns);
         const float* x = scratch + r * plan.p.stride[1] * plan.tile.row_pitch;
-        switch (outputs) {
-            case 1:
-                sum_row<1>(plan, x, weight, e, at, columns);
-                break;
-            case 2:
-                sum_row<2>(plan, x, weight, e, at, columns);
-                break;
-            case 3:
-                sum_row<3>(plan, x, weight, e, at, columns);
-                break;
-#if defined(__AVX512F__)
-            case 4:
-                sum_row<4>(plan, x, weight, e, at, columns);
-                break;
-            case 5:
-                sum_row<5>(plan, x, weight, e, at, columns);
-                break;
-            case 6:
-                sum_row<6>(plan, x, weight, e, at, columns);
-                break;
-            case 7:
-                sum_row<7>(plan, x, weight, e, at, columns);
-                break;
-#endif
-            default:
-                sum_row<kMostOut>(plan, x, weight, e, at, columns);
-        }
+        kSumRow[outputs - 1](plan, x, weight, e, at, columns, is_now ? nullptr : sums);
+        for (int64_t j = 0; !is_now && j < outputs; ++j) finish_row(e[j], at, sums[j], columns);
     }
 }
 

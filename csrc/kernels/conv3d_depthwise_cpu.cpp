@@ -37,9 +37,15 @@ void sum_tile(const DepthwisePlan& plan, const float* scratch, const float* weig
                     add_window<kK, kStride, kDilation>(sum, x + kd * plan.tile.plane_pitch, plan.tile.row_pitch,
                                                        plan.offset, weight + kd * kK * kK);
             }
-#pragma GCC unroll 8
-            for (int i = 0; i < kTileRows; ++i)
-                if (r + i < rows) finish<kTileVecs>(e, at + (r + i) * width + c, sum[i], columns - c);
+            const int64_t here = at + r * width + c;
+            if (r + kTileRows <= rows && c + kTileColumns <= columns && e.kind != EpilogueKind::kSigmoid) {
+                finish_registers<kTileRows, kTileVecs>(&e, 0, here, width, sum);
+                continue;
+            }
+            alignas(64) float sums[kTileRows][kTileColumns];
+            store_tile(sum, sums[0], kTileColumns);
+            finish_tile(e, here, width, sums[0], kTileColumns, least(kTileRows, rows - r),
+                        least(kTileColumns, columns - c));
         }
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kMostOut = kVecRegisters == 32 ? 8 : 4;  // outputs summed at a time
 constexpr int64_t kSpanFloats = 6 << 10;               // of the copied span: most of L1
-constexpr int64_t kMostSpan = 1536;
+constexpr int64_t kMostSpan = 768;
 constexpr int64_t kMacsPerBlock = 1 << 18;
 
 // Registers of positions beside so many outputs.
@@ -21,10 +21,11 @@ struct PointwisePlan {
     int64_t plane, unit, span, spans, in_per_group, out_per_group, out_blocks;
 };
 
-// Sums of kOut outputs on the n positions from `at` on. x: the first position of the group's first channel.
+// Sums of kOut outputs on the n positions from `at` on, to y or, where sums is not null, to it. x: the first position
+// of the group's first channel.
 template <int kOut>
 void multiply(const PointwisePlan& plan, const float* x, int64_t step, const float* weight, const PlaneEpilogue* e,
-              int64_t at, int64_t n) {
+              int64_t at, int64_t n, float* sums) {
     constexpr int kWide = wide(kOut);
     const int64_t channels = plan.in_per_group;
     for (int64_t i = 0; i < n; i += kWide * kVecLanes) {
@@ -41,41 +42,34 @@ void multiply(const PointwisePlan& plan, const float* x, int64_t step, const flo
                 for (int k = 0; k < kWide; ++k) sum[j][k] += w * v[k];
             }
         }
+        if (sums == nullptr) {
+            finish_registers<kOut, kWide>(e, 1, at + i, 0, sum);
+            continue;
+        }
 #pragma GCC unroll 8
-        for (int j = 0; j < kOut; ++j) finish<kWide>(e[j], at + i, sum[j], n - i);
+        for (int j = 0; j < kOut; ++j)
+#pragma GCC unroll 4
+            for (int k = 0; k < kWide; ++k) store(sums + j * plan.span + i + k * kVecLanes, sum[j][k]);
     }
 }
 
-void multiply_any(const PointwisePlan& plan, const float* x, int64_t step, const float* weight, const PlaneEpilogue* e,
-                  int64_t at, int64_t n, int64_t outputs) {
-    switch (outputs) {
-        case 1:
-            return multiply<1>(plan, x, step, weight, e, at, n);
-        case 2:
-            return multiply<2>(plan, x, step, weight, e, at, n);
-        case 3:
-            return multiply<3>(plan, x, step, weight, e, at, n);
+constexpr decltype(&multiply<1>) kMultiply[] = {multiply<1>, multiply<2>, multiply<3>,
+                                                multiply<4>,
 #if defined(__AVX512F__)
-        case 4:
-            return multiply<4>(plan, x, step, weight, e, at, n);
-        case 5:
-            return multiply<5>(plan, x, step, weight, e, at, n);
-        case 6:
-            return multiply<6>(plan, x, step, weight, e, at, n);
-        case 7:
-            return multiply<7>(plan, x, step, weight, e, at, n);
+                                                multiply<5>, multiply<6>, multiply<7>,
+                                                multiply<8>
 #endif
-        default:
-            return multiply<kMostOut>(plan, x, step, weight, e, at, n);
-    }
-}
+};
+static_assert(sizeof kMultiply / sizeof *kMultiply == kMostOut);
 
-void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, float* scratch) {
+void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, float* scratch, float* sums) {
     const Conv3dParams& p = plan.p;
     const int64_t count = least(plan.span, plan.plane - at);
     const float* x = p.x + (n * p.in_channels + group * plan.in_per_group) * plan.plane + at;
     int64_t step = plan.plane;
-    if (plan.out_blocks > 1 || count % plan.unit != 0) {  // a last register may reach beyond the span, not beyond x
+    const bool is_whole = count % plan.unit == 0,
+               is_now = is_whole && p.epilogue.kind != EpilogueKind::kSigmoid && p.epilogue.total == nullptr;
+    if (plan.out_blocks > 1 || !is_whole) {  // a last register may reach beyond the span, not beyond x
         for (int64_t c = 0; c < plan.in_per_group; ++c) copy_row(scratch + c * plan.span, x + c * plan.plane, count);
         x = scratch, step = plan.span;
     }
@@ -86,16 +80,19 @@ void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, f
         PlaneEpilogue e[kMostOut];
         for (int64_t j = 0; j < end - begin; ++j)
             e[j] = plane_epilogue(p.epilogue, channel + j, p.y, (n * p.out_channels + channel + j) * plan.plane);
-        multiply_any(plan, x, step, p.weight + channel * plan.in_per_group, e, at, count, end - begin);
+        for (int64_t j = 0; j < end - begin; ++j) prefetch_row(e[j], at, count);
+        kMultiply[end - begin - 1](plan, x, step, p.weight + channel * plan.in_per_group, e, at, count,
+                                   is_now ? nullptr : sums);
+        for (int64_t j = 0; !is_now && j < end - begin; ++j) finish_row(e[j], at, sums + j * plan.span, count);
     }
 }
 
 void pointwise_range(const void* params, int64_t begin, int64_t end) {
     const PointwisePlan& plan = *static_cast<const PointwisePlan*>(params);
-    alignas(64) float scratch[kScratch + 4 * kSlack];
+    alignas(64) float scratch[kScratch + 4 * kSlack], sums[kMostOut * (kMostSpan + 4 * kSlack)];
     for (int64_t i = begin; i < end; ++i) {
         const int64_t span = i % plan.spans, group = i / plan.spans % plan.p.groups, n = i / plan.spans / plan.p.groups;
-        run_span(plan, n, group, span * plan.span, scratch);
+        run_span(plan, n, group, span * plan.span, scratch, sums);
     }
 }
 

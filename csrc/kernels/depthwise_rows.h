@@ -51,5 +51,13 @@ inline __attribute__((always_inline)) void add_taps_of_rows(RowTile& sum, const 
     }
 }
 
+// Stores a tile, rows `pitch` apart.
+inline __attribute__((always_inline)) void store_tile(const RowTile& sum, float* to, int64_t pitch) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 2
+        for (int k = 0; k < kTileVecs; ++k) store(to + r * pitch + k * kVecLanes, sum[r][k]);
+}
+
 }  // namespace
 }  // namespace covfast::COVFAST_ISA

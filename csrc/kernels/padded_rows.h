@@ -17,7 +17,9 @@ constexpr int64_t kSlack = kVecLanes;   // floats after the last row, which its 
 inline int64_t whole_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 inline void zero_row(float* to, int64_t n) {
-    for (int64_t i = 0; i < n; i += kVecLanes) store(to + i, Vec{});
+    Vec zero{};
+    asm("" : "+m"(zero));  // or the compiler would call memset, which takes longer than most of these rows
+    for (int64_t i = 0; i < n; i += kVecLanes) store(to + i, zero);
 }
 
 // Stores whole registers: up to kSlack floats after the last are touched.

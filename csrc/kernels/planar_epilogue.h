@@ -52,40 +52,95 @@ inline PlaneEpilogue plane_epilogue(const Epilogue& e, int64_t channel, float* y
             y + plane};
 }
 
-// n values of a row of sums.
-inline __attribute__((noinline)) void finish_row(const PlaneEpilogue& e, int64_t at, const float* sum, int64_t n) {
+// Finishes kRows x kVecs registers while they are registers: no lane may lie outside, and no sigmoid, which would cost
+// the sums their registers. Row j is of the plane e[j * plane_step] at position at + j * step. Loads come before stores
+// where registers allow: planes are often multiples of 4 KiB apart, and a load waits for an earlier store to an address
+// that agrees in its last 12 bits.
+template <int kRows, int kVecs>
+inline __attribute__((always_inline)) void finish_registers(const PlaneEpilogue* e, int plane_step, int64_t at,
+                                                            int64_t step, Vec (&v)[kRows][kVecs]) {
+    const auto add = [at, step](int j, const float* plane, Vec* to) {
+#pragma GCC unroll 4
+        for (int k = 0; k < kVecs; ++k) to[k] += load(plane + at + j * step + k * kVecLanes);
+    };
+    const auto put = [at, step](int j, float* plane, const Vec* from) {
+#pragma GCC unroll 4
+        for (int k = 0; k < kVecs; ++k) store(plane + at + j * step + k * kVecLanes, from[k]);
+    };
+#pragma GCC unroll 8
+    for (int j = 0; j < kRows; ++j) {
+        const PlaneEpilogue& plane = e[j * plane_step];
+        const Vec bias = fill(plane.bias), slope = fill(plane.slope);
+#pragma GCC unroll 4
+        for (int k = 0; k < kVecs; ++k) v[j][k] += bias;
+        if (plane.before != nullptr) add(j, plane.before, v[j]);
+#pragma GCC unroll 4
+        for (int k = 0; k < kVecs; ++k) v[j][k] = leaky(v[j][k], slope);
+        if (plane.after != nullptr) add(j, plane.after, v[j]);
+    }
+    if (e->total == nullptr) {
+#pragma GCC unroll 8
+        for (int j = 0; j < kRows; ++j) put(j, e[j * plane_step].y, v[j]);
+        return;
+    }
+    constexpr int kGroup = kRows * kVecs <= 8 ? kRows : kRows % 2 == 0 ? kRows / 2 : 1;
+#pragma GCC unroll 8
+    for (int first = 0; first < kRows; first += kGroup) {
+        Vec total[kGroup][kVecs];
+#pragma GCC unroll 8
+        for (int j = 0; j < kGroup; ++j) {
+#pragma GCC unroll 4
+            for (int k = 0; k < kVecs; ++k) total[j][k] = v[first + j][k];
+            add(first + j, e[(first + j) * plane_step].other, total[j]);
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < kGroup; ++j) {
+            put(first + j, e[(first + j) * plane_step].y, v[first + j]);
+            put(first + j, e[(first + j) * plane_step].total, total[j]);
+        }
+    }
+}
+
+// n values of a row of sums, register by register with any activation.
+inline __attribute__((noinline)) void finish_any_row(const PlaneEpilogue& e, int64_t at, const float* sum, int64_t n) {
     for (int64_t i = 0; i < n; i += kVecLanes) {
         const int64_t lanes = n - i < kVecLanes ? n - i : kVecLanes, to = at + i;
         Vec v = load_first(sum + i, lanes) + e.bias;
         if (e.before != nullptr) v += load_first(e.before + to, lanes);
-        if (e.kind == EpilogueKind::kLeaky) v = leaky(v, fill(e.slope));
-        if (e.kind == EpilogueKind::kSigmoid) v = sigmoid_vec(v);
+        v = e.kind == EpilogueKind::kSigmoid ? sigmoid_vec(v) : leaky(v, fill(e.slope));
         if (e.after != nullptr) v += load_first(e.after + to, lanes);
+        const Vec total = e.total == nullptr ? v : v + load_first(e.other + to, lanes);
         store_first(e.y + to, v, lanes);
-        if (e.total != nullptr) store_first(e.total + to, v + load_first(e.other + to, lanes), lanes);
+        if (e.total != nullptr) store_first(e.total + to, total, lanes);
     }
 }
 
-// kVecs registers of sums, of which the first n lanes in all are positions of the image. Whole registers without a
-// sigmoid stay in registers; the rest goes through memory, so that it costs the common case neither registers nor code.
-template <int kVecs>
-inline __attribute__((always_inline)) void finish(const PlaneEpilogue& e, int64_t at, const Vec* sum, int64_t n) {
-    if (n < kVecs * kVecLanes || e.kind == EpilogueKind::kSigmoid) [[unlikely]] {
-        float tile[kVecs * kVecLanes];
-        for (int i = 0; i < kVecs; ++i) store(tile + i * kVecLanes, sum[i]);
-        return finish_row(e, at, tile, n < kVecs * kVecLanes ? n : kVecs * kVecLanes);
+// n values of a row of sums.
+inline __attribute__((noinline)) void finish_row(const PlaneEpilogue& plane, int64_t at, const float* sum, int64_t n) {
+    constexpr int kVecs = 4;
+    const PlaneEpilogue e = plane;  // a copy, which no store of this function can change
+    int64_t i = 0;
+    for (; e.kind != EpilogueKind::kSigmoid && i + kVecs * kVecLanes <= n; i += kVecs * kVecLanes) {
+        Vec v[1][kVecs];
+        for (int k = 0; k < kVecs; ++k) v[0][k] = load(sum + i + k * kVecLanes);
+        finish_registers<1, kVecs>(&e, 0, at + i, 0, v);
     }
-    Vec v[kVecs];
-    const Vec bias = fill(e.bias), slope = fill(e.slope);
-    for (int i = 0; i < kVecs; ++i) v[i] = sum[i] + bias;
-    if (e.before != nullptr)
-        for (int i = 0; i < kVecs; ++i) v[i] += load(e.before + at + i * kVecLanes);
-    for (int i = 0; i < kVecs; ++i) v[i] = leaky(v[i], slope);
-    if (e.after != nullptr)
-        for (int i = 0; i < kVecs; ++i) v[i] += load(e.after + at + i * kVecLanes);
-    for (int i = 0; i < kVecs; ++i) store(e.y + at + i * kVecLanes, v[i]);
-    if (e.total != nullptr)
-        for (int i = 0; i < kVecs; ++i) store(e.total + at + i * kVecLanes, v[i] + load(e.other + at + i * kVecLanes));
+    if (i < n) finish_any_row(e, at + i, sum + i, n - i);
+}
+
+// A tile of sums, rows `pitch` apart, onto rows `width` apart.
+inline void finish_tile(const PlaneEpilogue& e, int64_t at, int64_t width, const float* sum, int64_t pitch,
+                        int64_t rows, int64_t columns) {
+    if (columns == width && columns == pitch) return finish_row(e, at, sum, rows * columns);
+    for (int64_t r = 0; r < rows; ++r) finish_row(e, at + r * width, sum + r * pitch, columns);
+}
+
+// Asks for the operands of n neighbouring outputs early: they come from L2 or beyond.
+inline void prefetch_row(const PlaneEpilogue& e, int64_t at, int64_t n) {
+    const float* const operands[] = {e.before, e.after, e.other};
+    for (const float* operand : operands)
+        if (operand != nullptr)
+            for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(operand + at + i, 0, 2);
 }
 
 }  // namespace

@@ -1,6 +1,11 @@
-// One item is one output row: the 2 (D = 1) or 4 input rows around it are mixed column by column; the left and right
-// columns are gathered, which the compiler vectorises. A nearest resize gathers from one row.
+// One item is one output row, up to kColumns columns at a time. The 2 (D = 1) or 4 input rows around it are mixed
+// first, column by column of the input, into a row in L1, whose last sample is repeated once; then left and right
+// neighbours are picked from that row and mixed. Where 16 neighbouring outputs need no more than 32 neighbouring
+// inputs, as whenever an image grows, AVX-512 picks them out of two registers, else each is gathered. Where an image
+// shrinks so far that the mixed row would be long, each output reads its samples itself. A nearest resize copies from
+// one row.
 #include "cpu/isa.h"
+#include "kernels/planar_epilogue.h"
 #include "kernels/resize3d.h"
 #include "kernels/table.h"
 
@@ -8,30 +13,104 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int64_t kValuesPerBlock = 1 << 14;
+constexpr int64_t kColumns = 512;
+constexpr int64_t kMixed = 4 << 10;  // floats of all mixed rows
+constexpr int64_t kMostRows = 16;  // mixed before the first is read: a load that spans two young stores waits for them
 
 inline float mix(float a, float b, float fraction) { return a + fraction * (b - a); }
+inline Vec mix(Vec a, Vec b, Vec fraction) { return a + fraction * (b - a); }
 
-// Offset from a sample to its right neighbour, 0 where there is none.
-inline int64_t step_at(const Resize3dParams& p, int axis, int64_t o, int64_t stride) {
-    return p.left[axis][o] + 1 < p.in_size[axis] ? stride : 0;
+// The rows that an output row mixes: `at`, that below it, and both one plane further; how far.
+struct Rows {
+    const float* at;
+    int64_t down, back;  // 0 where there is none
+    float fh, fd;
+};
+
+Rows rows_of(const Resize3dParams& p, const float* x, int64_t od, int64_t oh) {
+    const int64_t width = p.in_size[2], plane = p.in_size[1] * width, d = p.left[0][od], h = p.left[1][oh];
+    return {x + d * plane + h * width, h + 1 < p.in_size[1] ? width : 0, d + 1 < p.in_size[0] ? plane : 0,
+            p.fraction[1][oh], p.fraction[0][od]};
 }
 
-void resize_row(const Resize3dParams& p, const float* x, int64_t od, int64_t oh, float* __restrict y) {
-    const int64_t width = p.in_size[2], plane = p.in_size[1] * width;
-    const float* row = x + p.left[0][od] * plane + p.left[1][oh] * width;
-    const int64_t down = step_at(p, 1, oh, width), back = step_at(p, 0, od, plane);
-    const float fd = p.fraction[0][od], fh = p.fraction[1][oh];
-    const int64_t* left = p.left[2];
-    const float* fraction = p.fraction[2];
-    for (int64_t o = 0; o < p.out_size[2]; ++o) {
-        const int64_t l = left[o], r = l + (l + 1 < width);
-        float a = mix(row[l], row[l + down], fh), b = mix(row[r], row[r + down], fh);
-        if (back != 0) {
-            a = mix(a, mix(row[l + back], row[l + back + down], fh), fd);
-            b = mix(b, mix(row[r + back], row[r + back + down], fh), fd);
-        }
-        y[o] = mix(a, b, fraction[o]);
+// One column of the mixed row.
+inline float mix_column(const Rows& r, int64_t i) {
+    const float near = mix(r.at[i], r.at[i + r.down], r.fh);
+    return r.back == 0 ? near : mix(near, mix(r.at[i + r.back], r.at[i + r.back + r.down], r.fh), r.fd);
+}
+
+void mix_rows(const Rows& r, int64_t first, int64_t n, float* mixed) {
+    const Vec fh = fill(r.fh), fd = fill(r.fd);
+    const float *a = r.at + first, *b = a + r.down, *c = a + r.back, *d = b + r.back;
+    for (int64_t i = 0; i < n; i += kVecLanes) {
+        const int64_t lanes = n - i < kVecLanes ? n - i : kVecLanes;
+        Vec v = mix(load_first(a + i, lanes), load_first(b + i, lanes), fh);
+        if (r.back != 0) v = mix(v, mix(load_first(c + i, lanes), load_first(d + i, lanes), fh), fd);
+        store(mixed + i, v);
     }
+}
+
+// Output columns [begin, begin + n) and what they need of a row: columns [first, first + inputs), and where in it the
+// left neighbour of each output lies.
+struct Columns {
+    int64_t begin, n, first, inputs;
+    int64_t pitch, rows;     // of mixed rows, and how many of them are mixed at a time
+    bool is_mixed, is_near;  // the inputs fit into a mixed row; 16 outputs' inputs into two registers
+    alignas(64) int32_t left[kColumns];
+};
+
+void set_columns(Columns& c, const Resize3dParams& p, int64_t begin) {
+    const int64_t* left = p.left[2] + begin;
+    c.begin = begin, c.n = p.out_size[2] - begin < kColumns ? p.out_size[2] - begin : kColumns;
+    c.first = left[0], c.inputs = left[c.n - 1] - c.first + 1;
+    if (left[c.n - 1] + 1 < p.in_size[2]) ++c.inputs;
+    c.pitch = (c.inputs + 1 + 31) / 16 * 16, c.rows = kMixed / c.pitch < kMostRows ? kMixed / c.pitch : kMostRows;
+    c.is_mixed = c.rows > 0, c.is_near = true;
+    for (int64_t i = 0; c.is_mixed && i < c.n; ++i) c.left[i] = static_cast<int32_t>(left[i] - c.first);
+    for (int64_t i = 0; c.is_mixed && i < c.n; i += 16)
+        c.is_near = c.is_near && c.left[i + 15 < c.n ? i + 15 : c.n - 1] - c.left[i] < 31;
+}
+
+void mix_columns(const Columns& c, const float* mixed, const float* fraction, float* __restrict y) {
+    int64_t o = 0;
+#if defined(__AVX512F__)
+    for (; c.is_near && o + 16 <= c.n; o += 16) {
+        const float* from = mixed + c.left[o];
+        const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
+        const __m512i left = _mm512_sub_epi32(_mm512_load_si512(c.left + o), _mm512_set1_epi32(c.left[o]));
+        const __m512i right = _mm512_add_epi32(left, _mm512_set1_epi32(1));
+        const Vec a = (Vec)_mm512_permutex2var_ps(low, left, high), b = (Vec)_mm512_permutex2var_ps(low, right, high);
+        store(y + o, mix(a, b, load(fraction + o)));
+    }
+#endif
+    for (; o < c.n; ++o) y[o] = mix(mixed[c.left[o]], mixed[c.left[o] + 1], fraction[o]);
+}
+
+// A row whose inputs do not fit into a mixed row.
+void resize_long_row(const Resize3dParams& p, const Columns& c, const Rows& rows, float* __restrict y) {
+    for (int64_t o = 0; o < c.n; ++o) {
+        const int64_t l = p.left[2][c.begin + o], r = l + (l + 1 < p.in_size[2]);
+        y[o] = mix(mix_column(rows, l), mix_column(rows, r), p.fraction[2][c.begin + o]);
+    }
+}
+
+// Columns of the output rows [begin, end), at most c.rows of them where they are mixed.
+void resize_rows(const Resize3dParams& p, const Columns& c, int64_t begin, int64_t end) {
+    const int64_t in_count = p.in_size[0] * p.in_size[1] * p.in_size[2];
+    alignas(64) float mixed[kMixed + 2 * kVecLanes];
+    for (int64_t r = begin; r < end; ++r) {
+        const int64_t oh = r % p.out_size[1], od = r / p.out_size[1] % p.out_size[0];
+        const Rows rows = rows_of(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh);
+        if (!c.is_mixed) {
+            resize_long_row(p, c, rows, p.y + r * p.out_size[2] + c.begin);
+            continue;
+        }
+        float* to = mixed + (r - begin) * c.pitch;
+        mix_rows(rows, c.first, c.inputs, to);
+        to[c.inputs] = to[c.inputs - 1];
+    }
+    for (int64_t r = begin; c.is_mixed && r < end; ++r)
+        mix_columns(c, mixed + (r - begin) * c.pitch, p.fraction[2] + c.begin, p.y + r * p.out_size[2] + c.begin);
 }
 
 void copy_row(const Resize3dParams& p, const float* x, int64_t od, int64_t oh, float* __restrict y) {
@@ -42,11 +121,19 @@ void copy_row(const Resize3dParams& p, const float* x, int64_t od, int64_t oh, f
 
 void resize3d_range(const void* params, int64_t begin, int64_t end) {
     const Resize3dParams& p = *static_cast<const Resize3dParams*>(params);
-    const int64_t in_count = p.in_size[0] * p.in_size[1] * p.in_size[2];
-    const auto fill = p.fraction[2] == nullptr ? copy_row : resize_row;
-    for (int64_t r = begin; r < end; ++r) {
-        const int64_t oh = r % p.out_size[1], od = r / p.out_size[1] % p.out_size[0];
-        fill(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh, p.y + r * p.out_size[2]);
+    if (p.fraction[2] == nullptr) {
+        const int64_t in_count = p.in_size[0] * p.in_size[1] * p.in_size[2];
+        for (int64_t r = begin; r < end; ++r) {
+            const int64_t oh = r % p.out_size[1], od = r / p.out_size[1] % p.out_size[0];
+            copy_row(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh, p.y + r * p.out_size[2]);
+        }
+        return;
+    }
+    Columns columns;
+    for (int64_t first = 0; first < p.out_size[2]; first += kColumns) {
+        set_columns(columns, p, first);
+        const int64_t step = columns.is_mixed ? columns.rows : end - begin;
+        for (int64_t r = begin; r < end; r += step) resize_rows(p, columns, r, r + step < end ? r + step : end);
     }
 }
 

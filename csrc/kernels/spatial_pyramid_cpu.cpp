@@ -13,8 +13,8 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int kMostOut = kVecRegisters == 32 ? 8 : 4;
-constexpr int64_t kMostColumns = 64;
-constexpr int64_t kRows = 8 << 10, kSums = 24 << 10;  // floats of the stack: rows of a channel of x; d_k
+constexpr int64_t kMostColumns = 128;
+constexpr int64_t kRows = 5 << 10, kSums = 24 << 10;  // floats of the stack: rows of a channel of x; d_k
 static_assert(kPyramidBranches * kPyramidChannels * kTileColumns <= kSums, "a row of d_k fits");
 
 struct PyramidPlan {
@@ -45,19 +45,23 @@ void fill_rows(float* to, const PyramidPlan& plan, const float* x, const Place& 
     }
 }
 
-// Adds the taps of branch k.
+// Adds the taps of branch k. With a stride of 2 an even dilation sees every second row alone: to it they are
+// neighbours.
 template <int kStride>
 inline __attribute__((always_inline)) void add_branch(RowTile& sum, const PyramidPlan& plan, int64_t k, const float* x,
                                                       const float* weight) {
     const int64_t *offset = plan.offset[k], column[3] = {0, offset[1] - offset[0], offset[2] - offset[0]};
-    if (plan.p.dilation[k] == 1) {
-        add_window<3, kStride, 1>(sum, x + offset[0], plan.row_pitch, column, weight);
-    } else if (plan.p.dilation[k] == 2) {
-        add_window<3, kStride, 2>(sum, x + offset[0], plan.row_pitch, column, weight);
-    } else if (plan.p.dilation[k] == 4) {
-        add_window<3, kStride, 4>(sum, x + offset[0], plan.row_pitch, column, weight);
+    const int64_t dilation = plan.p.dilation[k], pitch = kStride * plan.row_pitch;
+    if (kStride == 2 && dilation == 1) {
+        add_window<3, 2, 1>(sum, x + offset[0], plan.row_pitch, column, weight);
+    } else if (dilation == kStride) {
+        add_window<3, 1, 1>(sum, x + offset[0], pitch, column, weight);
+    } else if (dilation == 2 * kStride) {
+        add_window<3, 1, 2>(sum, x + offset[0], pitch, column, weight);
+    } else if (dilation == 4 * kStride) {
+        add_window<3, 1, 4>(sum, x + offset[0], pitch, column, weight);
     } else {
-        add_taps_of_rows(sum, x, plan.p.stride * plan.row_pitch, offset, weight, 9);
+        add_taps_of_rows(sum, x, pitch, offset, weight, 9);
     }
 }
 
@@ -75,11 +79,7 @@ void sum_channel(const PyramidPlan& plan, const float* rows, int64_t channel, fl
             } else {
                 add_branch<kStride>(sum, plan, k, rows + c, weight);
             }
-            float* to = sums + (k * p.m + channel) * tile + c;
-#pragma GCC unroll 8
-            for (int r = 0; r < kTileRows; ++r)
-#pragma GCC unroll 2
-                for (int v = 0; v < kTileVecs; ++v) store(to + r * plan.columns + v * kVecLanes, sum[r][v]);
+            store_tile(sum, sums + (k * p.m + channel) * tile + c, plan.columns);
         }
     }
 }
@@ -103,71 +103,67 @@ void sum_row(const PyramidPlan& plan, const float* x, const Place& at, int64_t c
     }
 }
 
-// kOut outputs of one branch on two registers of positions. d: (m, step apart); the first block finds the gate.
-template <int kOut>
-void mix(const PyramidPlan& plan, int64_t k, int64_t first, const float* d, int64_t step, Vec* factor, int64_t at,
-         int64_t n) {
+// 1 + the gate of one branch on n positions. d: (m, step apart).
+void find_factors(const PyramidPlan& plan, int64_t k, const float* d, int64_t step, int64_t n, float* factor) {
     const SpatialPyramidParams& p = plan.p;
-    const float* weight = p.fuse_weight + (k * p.out_per_branch + first) * p.m;
-    const float* gate_weight = p.gate_weight + k * p.m;
-    Vec sum[kOut][kTileVecs] = {}, gate[kTileVecs] = {};
-    for (int64_t c = 0; c < p.m; ++c) {
-        Vec v[kTileVecs];
-        const Vec g = fill(gate_weight[c]);
+    const float bias = p.gate_bias == nullptr ? 0.0f : p.gate_bias[k];
+    for (int64_t i = 0; i < n; i += kTileColumns) {
+        Vec gate[kTileVecs] = {};
+        for (int64_t c = 0; c < p.m; ++c)
 #pragma GCC unroll 2
-        for (int i = 0; i < kTileVecs; ++i) v[i] = load(d + c * step + i * kVecLanes), gate[i] += g * v[i];
-#pragma GCC unroll 8
-        for (int j = 0; j < kOut; ++j) {
-            const Vec w = fill(weight[j * p.m + c]);
+            for (int v = 0; v < kTileVecs; ++v)
+                gate[v] += fill(p.gate_weight[k * p.m + c]) * load(d + c * step + i + v * kVecLanes);
 #pragma GCC unroll 2
-            for (int i = 0; i < kTileVecs; ++i) sum[j][i] += w * v[i];
-        }
-    }
-    if (first == 0) {
-        const float bias = p.gate_bias == nullptr ? 0.0f : p.gate_bias[k];
-        for (int i = 0; i < kTileVecs; ++i) factor[i] = 1.0f + sigmoid_vec(gate[i] + bias);
-    }
-    const int64_t plane = p.out_size[0] * p.out_size[1];
-#pragma GCC unroll 8
-    for (int j = 0; j < kOut; ++j) {
-        for (int i = 0; i < kTileVecs; ++i) sum[j][i] *= factor[i];
-        const int64_t channel = k * p.out_per_branch + first + j;
-        finish<kTileVecs>(plane_epilogue(p.epilogue, channel, p.y, channel * plane), at, sum[j], n);
+        for (int v = 0; v < kTileVecs; ++v) store(factor + i + v * kVecLanes, 1.0f + sigmoid_vec(gate[v] + bias));
     }
 }
 
-void mix_branch(const PyramidPlan& plan, int64_t k, const float* d, int64_t step, int64_t at, int64_t n) {
-    const int64_t outputs = plan.p.out_per_branch, blocks = (outputs + kMostOut - 1) / kMostOut;
-    Vec factor[kTileVecs] = {};
-    for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t first = b * outputs / blocks;
-        switch ((b + 1) * outputs / blocks - first) {
-            case 1:
-                mix<1>(plan, k, first, d, step, factor, at, n);
-                break;
-            case 2:
-                mix<2>(plan, k, first, d, step, factor, at, n);
-                break;
-            case 3:
-                mix<3>(plan, k, first, d, step, factor, at, n);
-                break;
-#if defined(__AVX512F__)
-            case 4:
-                mix<4>(plan, k, first, d, step, factor, at, n);
-                break;
-            case 5:
-                mix<5>(plan, k, first, d, step, factor, at, n);
-                break;
-            case 6:
-                mix<6>(plan, k, first, d, step, factor, at, n);
-                break;
-            case 7:
-                mix<7>(plan, k, first, d, step, factor, at, n);
-                break;
-#endif
-            default:
-                mix<kMostOut>(plan, k, first, d, step, factor, at, n);
+// kOut outputs of one branch on n positions, before their epilogue. weight: of the first of them.
+template <int kOut>
+void mix(const float* weight, int64_t m, const float* d, int64_t step, const float* factor, int64_t n, float* mixed) {
+    for (int64_t i = 0; i < n; i += kTileColumns) {
+        Vec sum[kOut][kTileVecs] = {};
+        for (int64_t c = 0; c < m; ++c) {
+            const Vec v[kTileVecs] = {load(d + c * step + i), load(d + c * step + i + kVecLanes)};
+#pragma GCC unroll 8
+            for (int j = 0; j < kOut; ++j) {
+                const Vec w = fill(weight[j * m + c]);
+#pragma GCC unroll 2
+                for (int k = 0; k < kTileVecs; ++k) sum[j][k] += w * v[k];
+            }
         }
+        const Vec scale[kTileVecs] = {load(factor + i), load(factor + i + kVecLanes)};
+#pragma GCC unroll 8
+        for (int j = 0; j < kOut; ++j)
+#pragma GCC unroll 2
+            for (int k = 0; k < kTileVecs; ++k) store(mixed + j * step + i + k * kVecLanes, sum[j][k] * scale[k]);
+    }
+}
+
+constexpr decltype(&mix<1>) kMix[] = {mix<1>, mix<2>, mix<3>,
+                                      mix<4>,
+#if defined(__AVX512F__)
+                                      mix<5>, mix<6>, mix<7>,
+                                      mix<8>
+#endif
+};
+static_assert(sizeof kMix / sizeof *kMix == kMostOut);
+
+// All outputs of branch k on a tile. d: (m, rows, columns); mixed: scratch.
+void mix_branch(const PyramidPlan& plan, int64_t k, const Place& at, const float* d, float* mixed) {
+    const SpatialPyramidParams& p = plan.p;
+    const int64_t blocks = (p.out_per_branch + kMostOut - 1) / kMostOut, tile = plan.rows * plan.columns;
+    const int64_t n = at.rows * plan.columns, plane = p.out_size[0] * p.out_size[1];
+    float* factor = mixed + kMostOut * tile;
+    find_factors(plan, k, d, tile, n, factor);
+    for (int64_t b = 0; b < blocks; ++b) {
+        const int64_t first = k * p.out_per_branch + b * p.out_per_branch / blocks;
+        const int64_t outputs = k * p.out_per_branch + (b + 1) * p.out_per_branch / blocks - first;
+        kMix[outputs - 1](p.fuse_weight + first * p.m, p.m, d, tile, factor, n, mixed);
+        for (int64_t j = 0; j < outputs; ++j)
+            finish_tile(plane_epilogue(p.epilogue, first + j, p.y, (first + j) * plane),
+                        at.row * p.out_size[1] + at.column, p.out_size[1], mixed + j * tile, plan.columns, at.rows,
+                        at.columns);
     }
 }
 
@@ -175,7 +171,7 @@ void pyramid_range(const void* params, int64_t begin, int64_t end) {
     const PyramidPlan& plan = *static_cast<const PyramidPlan*>(params);
     const SpatialPyramidParams& p = plan.p;
     const int64_t plane = p.in_size[0] * p.in_size[1], tile = plan.rows * plan.columns;
-    alignas(64) float rows[kRows + kSlack], sums[kSums];
+    alignas(64) float rows[kRows + kSlack], sums[kSums], mixed[(kMostOut + 1) * kTileRows * kMostColumns];
     for (int64_t i = begin; i < end; ++i) {
         Place at = {i / plan.tiles_w * plan.rows, i % plan.tiles_w * plan.columns, 0, 0};
         at.rows = least(plan.rows, p.out_size[0] - at.row), at.columns = least(plan.columns, p.out_size[1] - at.column);
@@ -187,11 +183,7 @@ void pyramid_range(const void* params, int64_t begin, int64_t end) {
                 sum_row(plan, p.x + c * plane, at, c, sums);
             }
         }
-        for (int64_t k = 0; k < p.branches; ++k)
-            for (int64_t r = 0; r < at.rows; ++r)
-                for (int64_t c = 0; c < at.columns; c += kTileColumns)
-                    mix_branch(plan, k, sums + k * p.m * tile + r * plan.columns + c, tile,
-                               (at.row + r) * p.out_size[1] + at.column + c, at.columns - c);
+        for (int64_t k = 0; k < p.branches; ++k) mix_branch(plan, k, at, sums + k * p.m * tile, mixed);
     }
 }
 
