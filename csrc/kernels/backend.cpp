@@ -81,7 +81,7 @@ const std::vector<OpEntry>& ops() {
         COVFAST_OP(reorder),        COVFAST_OP(pool_blocked),
         COVFAST_OP(resize_blocked), COVFAST_OP(activation_blocked),
         COVFAST_OP(binary_blocked), COVFAST_OP(conv_transpose_blocked),
-        COVFAST_OP(softmax), COVFAST_OP(spatial_pyramid),        COVFAST_OP(spatial_pyramid),
+        COVFAST_OP(softmax),        COVFAST_OP(spatial_pyramid),
         COVFAST_OP(lungs_shrink),   COVFAST_OP(lungs_paint),
         COVFAST_OP(surface_scan),   COVFAST_OP(surface_pack),
         COVFAST_OP(surface_border), COVFAST_OP(surface_search),
