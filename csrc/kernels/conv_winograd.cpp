@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/threads.h"
 #include "kernels/backend.h"
+#include "kernels/check_epilogue.h"
 #include "kernels/conv3d.h"
 
 namespace covfast {
@@ -73,23 +74,47 @@ int64_t odd_lines(int64_t floats) { return (floats / kLanes | 1) * kLanes; }
 
 int64_t positions_of(const ConvWinogradParams& p) { return depth_in(p.depth) * kPlane; }
 
-// As many tiles as fill the panels of all instruction sets well, in items of like size.
-constexpr int64_t kItemTiles = 14;
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Tiles of a batch: a panel of AVX-512's product, so that the batch stays near; two where the weights, which every
+// batch reads, are more than the tiles.
+constexpr int64_t kPanel = 14;
+constexpr int64_t kLeastItems = 8;   // for threads to share
+constexpr int64_t kLeastBlocks = 8;  // of an item: below, it transforms its input for too little
 
 ConvWinogradParams plan_of(const ConvBlockedParams& c) {
     ConvWinogradParams p{};
     p.conv = c;
     p.depth = depth_of(c.kernel[0], c.in_blocks * kLanes, c.out_blocks * kLanes);
     const int64_t tile[3] = {p.depth, kOut, kOut};
-    for (int a = 0; a < 3; ++a) p.tiles[a] = (c.out_size[a] + tile[a] - 1) / tile[a];
-    const int64_t tiles = p.tiles[0] * p.tiles[1] * p.tiles[2];
-    p.item_tiles = std::min(tiles, kItemTiles);
-    p.items = p.item_tiles == 0 ? 0 : (tiles + p.item_tiles - 1) / p.item_tiles;
-    p.in_step = odd_lines(p.item_tiles * c.in_blocks * kLanes);
-    p.out_step = odd_lines(p.item_tiles * c.out_blocks * kLanes);
+    for (int a = 0; a < 3; ++a) p.tiles[a] = ceil_div(c.out_size[a], tile[a]);
+    const int64_t tiles = std::max<int64_t>(1, p.tiles[0] * p.tiles[1] * p.tiles[2]);
+    p.batches = ceil_div(tiles, p.depth == 4 ? kPanel : 2 * kPanel);
+    p.batch = ceil_div(tiles, p.batches);
+    const int64_t splits =
+        std::clamp<int64_t>(kLeastItems / p.batches, 1, std::max<int64_t>(1, c.out_blocks / kLeastBlocks));
+    p.item_blocks = ceil_div(ceil_div(c.out_blocks, splits), 2) * 2;
+    p.splits = ceil_div(c.out_blocks, p.item_blocks);
+    p.in_step = odd_lines(p.batch * c.in_blocks * kLanes);
+    p.out_step = odd_lines(p.batch * std::min(p.item_blocks, c.out_blocks) * kLanes);
     p.workspace_floats = positions_of(p) * (p.in_step + p.out_step);
     return p;
 }
+
+// Taps of an axis that lie inside x, summed over its outputs.
+double taps_inside(const ConvBlockedParams& p, int axis) {
+    double taps = 0;
+    for (int64_t k = 0; k < p.kernel[axis]; ++k) {
+        const int64_t first = std::max<int64_t>(0, p.padding[axis] - k);
+        const int64_t end = std::min(p.out_size[axis], p.in_size[axis] + p.padding[axis] - k);
+        taps += static_cast<double>(std::max<int64_t>(0, end - first));
+    }
+    return taps;
+}
+
+// Cycles of a core with one multiply-add of 16 lanes a cycle: products run at 9 tenths of that, and no faster than
+// their weights come from memory, 3 bytes a cycle.
+double product_cycles(double products, double weights) { return std::max(products / (0.9 * 16), weights * 4 / 3); }
 
 }  // namespace
 
@@ -100,13 +125,24 @@ bool conv_winograd_fits(const ConvBlockedParams& p) {
     return fits && p.epilogue.kind != EpilogueKind::kSigmoid;
 }
 
-bool conv_winograd_pays(const ConvBlockedParams& p) { return conv_winograd_fits(p); }
+bool conv_winograd_pays(const ConvBlockedParams& p) {
+    if (!conv_winograd_fits(p)) return false;
+    const ConvWinogradParams plan = plan_of(p);
+    const double weights = static_cast<double>(p.in_blocks * p.out_blocks * kLanes * kLanes);
+    const double tiles = static_cast<double>(plan.tiles[0] * plan.tiles[1] * plan.tiles[2]);
+    const double positions = static_cast<double>(positions_of(plan));
+    // Measured: cycles a position of one block to and from the transformed values, with what memory takes.
+    const double transforms = tiles * positions * (13.0 * p.in_blocks * plan.splits + 8.0 * p.out_blocks);
+    const double winograd = product_cycles(tiles * positions * weights, positions * weights) + transforms;
+    const double taps = taps_inside(p, 0) * taps_inside(p, 1) * taps_inside(p, 2);
+    return winograd <= 0.75 * product_cycles(taps * weights, p.kernel[0] * 9 * weights);
+}
 
 size_t conv_winograd_workspace(const ConvBlockedParams& p, int threads) {
     return sizeof(float) * plan_of(p).workspace_floats * (threads > 0 ? threads : hardware_threads());
 }
 
-int64_t conv_winograd_parts(const ConvBlockedParams& p) { return plan_of(p).items; }
+int64_t conv_winograd_parts(const ConvBlockedParams& p) { return plan_of(p).batches; }
 
 size_t conv_winograd_pack_bytes(const ConvPack& pack) {
     return sizeof(float) * depth_in(depth_of(pack)) * kPlane * pack.in.lanes * pack.out.lanes;
@@ -144,6 +180,7 @@ void conv_winograd(const ConvBlockedParams& p, const Context& context) {
         COVFAST_REQUIRE(fits >= 1 && p.out_size[a] == fits, SHAPE, "y: got size ", p.out_size[a], ", expected ", fits,
                         ", at least 1, for an input of ", p.in_size[a]);
     }
+    check_epilogue(p.epilogue, p.y);
     run(context, &Backend::conv_winograd, "conv_winograd", plan_of(p));
 }
 

@@ -18,7 +18,8 @@
 
 namespace covfast {
 
-// Whether this convolution can be computed so, and whether that is expected to be faster than conv_blocked.
+// Whether this convolution can be computed so, and whether that is expected to take at most three quarters of the time
+// of conv_blocked: less does not pay for the memory that the weights take.
 bool conv_winograd_fits(const ConvBlockedParams& params);
 bool conv_winograd_pays(const ConvBlockedParams& params);
 
@@ -36,8 +37,10 @@ struct ConvWinogradParams {
     ConvBlockedParams conv;
     int64_t depth;              // outputs of a tile along D; 4 along H and W
     int64_t tiles[3];           // (D, H, W)
-    int64_t item_tiles;         // tiles of a work item, one after the other with W fastest
-    int64_t items;              // the parts of the statistics
+    int64_t batch;              // tiles of a work item, one after the other with W fastest
+    int64_t batches;            // the parts of the statistics
+    int64_t item_blocks;        // out blocks of a work item: all, or an even number where there are few batches
+    int64_t splits;             // work items a batch
     int64_t workspace_floats;   // of one thread, a multiple of 16
     int64_t in_step, out_step;  // floats from position to position of transformed input and of products
 };

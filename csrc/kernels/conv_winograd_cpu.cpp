@@ -1,13 +1,14 @@
-// One item is a batch of tiles (ConvWinogradParams::item_tiles, one after the other along W, H, D) and runs in three
-// steps over this thread's workspace:
+// One item is a batch of tiles, one after the other along W, H, D, and all out blocks or, where batches are few, a
+// share of them. It runs in three steps over this thread's workspace:
 //   1 transform_input   V (position, in block, tile, 16): tile by tile, block by block
 //   2 multiply          M (position, out pair, tile, 32) = V U for each of the 36, 144 or 216 positions: block products
 //                       with tiles in the place of pixels
 //   3 transform_output  tile by tile, with the epilogue, to y
 // U, the transformed weight, is (position, out pair, in channel, 32); the last pair of an odd number of blocks has 16.
 // V and M of a batch are read once and in order, from L2 where few channels let them fit it, else from L3. U is read
-// once a batch, so a batch has some 20 tiles or more: each weight that comes from L3 is used for every one of them.
-// Steps between positions are odd numbers of cache lines: a tile's positions would else meet in few sets of L1.
+// once a batch: each weight that comes from L3 is used for all 14 or 28 tiles. The first and third step wait for
+// memory, so the second, which does not, asks for the next batch's x and for y. Steps between positions are odd numbers
+// of cache lines: a tile's positions would else meet in few sets of L1.
 #include "kernels/block_product.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/table.h"
@@ -15,6 +16,8 @@
 
 namespace covfast::COVFAST_ISA {
 namespace {
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct Plan {
     ConvWinogradParams p;
@@ -25,6 +28,17 @@ struct Tile {
     int64_t at[3];  // its first output (D, H, W)
 };
 
+struct Item {
+    int64_t tile, tiles;    // first tile, number of tiles
+    int64_t block, blocks;  // first out block, even; number of out blocks
+};
+
+Item item_at(const ConvWinogradParams& p, int64_t i) {
+    const int64_t all = p.tiles[0] * p.tiles[1] * p.tiles[2];
+    const int64_t tile = i / p.splits * p.batch, block = i % p.splits * p.item_blocks;
+    return {tile, least(p.batch, all - tile), block, least(p.item_blocks, p.conv.out_blocks - block)};
+}
+
 Tile tile_at(const ConvWinogradParams& p, int64_t i) {
     return {{i / (p.tiles[2] * p.tiles[1]) * p.depth, i / p.tiles[2] % p.tiles[1] * kOut, i % p.tiles[2] * kOut}};
 }
@@ -32,37 +46,28 @@ Tile tile_at(const ConvWinogradParams& p, int64_t i) {
 // Copies the input of a tile that reaches beyond x, which has zeros there. to: (kPlanes, 6, 6, 16)
 template <int kPlanes>
 void copy_input(const ConvBlockedParams& c, const float* x, const int64_t (&first)[3], float* to) {
+    const int64_t* size = c.in_size;
+    const int64_t left = first[2] < 0 ? -first[2] : 0, right = size[2] - first[2] < kIn ? size[2] - first[2] : kIn;
     for (int64_t k = 0; k < kPlanes; ++k)
-        for (int64_t h = 0; h < kIn; ++h)
-            for (int64_t w = 0; w < kIn; ++w, to += kLanes) {
-                const int64_t at[3] = {first[0] + k, first[1] + h, first[2] + w};
-                bool is_inside = true;
-                for (int a = 0; a < 3; ++a) is_inside = is_inside && at[a] >= 0 && at[a] < c.in_size[a];
-                const float* from = x + ((at[0] * c.in_size[1] + at[1]) * c.in_size[2] + at[2]) * kLanes;
-                for (int lane = 0; lane < kLanes; lane += kVecLanes)
-                    store(to + lane, is_inside ? load(from + lane) : Vec{});
-            }
-}
-
-// Asks for the columns by which the next tile of a row goes beyond this one, whose first voxel is x.
-template <int kPlanes>
-void prefetch_input(const float* x, int64_t plane_step, int64_t row_step) {
-    for (int k = 0; k < kPlanes; ++k)
-        for (int h = 0; h < kIn; ++h)
-#pragma GCC unroll 4
-            for (int w = 0; w < kOut; ++w) __builtin_prefetch(x + k * plane_step + h * row_step + (kIn + w) * kLanes);
+        for (int64_t h = 0; h < kIn; ++h, to += kIn * kLanes) {
+            const int64_t d = first[0] + k, row = first[1] + h;
+            const bool is_inside = d >= 0 && d < size[0] && row >= 0 && row < size[1];
+            const float* from = x + ((d * size[1] + row) * size[2] + first[2]) * kLanes;
+            for (int64_t i = 0; i < kIn * kLanes; i += kVecLanes)
+                store(to + i, is_inside && i >= left * kLanes && i < right * kLanes ? load(from + i) : Vec{});
+        }
 }
 
 template <int kDepth>
-void transform_inputs(const ConvWinogradParams& p, int64_t begin, int64_t tiles, float* v) {
+void transform_inputs(const ConvWinogradParams& p, const Item& item, float* v) {
     constexpr int kPlanes = depth_in(kDepth);
     const ConvBlockedParams& c = p.conv;
     const int64_t row = c.in_size[2] * kLanes, plane = c.in_size[1] * row;
     alignas(64) float copy[kPlanes * kIn * kIn * kLanes];
     for (int64_t b = 0; b < c.in_blocks; ++b) {
         const float* x = static_cast<const float*>(c.x) + b * c.in_size[0] * plane;
-        for (int64_t i = 0; i < tiles; ++i) {
-            const Tile tile = tile_at(p, begin + i);
+        for (int64_t i = 0; i < item.tiles; ++i) {
+            const Tile tile = tile_at(p, item.tile + i);
             const int64_t extent[3] = {kPlanes, kIn, kIn};
             int64_t first[3];
             bool is_inside = true;
@@ -70,16 +75,53 @@ void transform_inputs(const ConvWinogradParams& p, int64_t begin, int64_t tiles,
                 first[a] = tile.at[a] - c.padding[a];
                 is_inside = is_inside && first[a] >= 0 && first[a] + extent[a] <= c.in_size[a];
             }
-            float* to = v + (b * tiles + i) * kLanes;
+            float* to = v + (b * item.tiles + i) * kLanes;
             if (is_inside) {
-                const float* corner = x + first[0] * plane + first[1] * row + first[2] * kLanes;
-                prefetch_input<kPlanes>(corner, plane, row);
-                transform_input<kDepth>(corner, plane, row, to, p.in_step);
+                transform_input<kDepth>(x + first[0] * plane + first[1] * row + first[2] * kLanes, plane, row, to,
+                                        p.in_step);
                 continue;
             }
             copy_input<kPlanes>(c, x, first, copy);
             transform_input<kDepth>(copy, kIn * kIn * kLanes, kIn * kLanes, to, p.in_step);
         }
+    }
+}
+
+// Asks for part `part` of `parts` of what the tiles after the item's read that their neighbours before them in the row
+// do not. Inline, as compilers take a function that only prefetches for one without effect.
+inline __attribute__((always_inline)) void prefetch_input(const ConvWinogradParams& p, const Item& item, int64_t part,
+                                                          int64_t parts) {
+    const ConvBlockedParams& c = p.conv;
+    const int64_t begin = item.tile + item.tiles, all = p.tiles[0] * p.tiles[1] * p.tiles[2];
+    const int64_t tiles = least(item.tiles, all - begin), planes = depth_in(static_cast<int>(p.depth));
+    const int64_t count = tiles * c.in_blocks * planes;
+    for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+        const Tile tile = tile_at(p, begin + i / planes % tiles);
+        const int64_t d = tile.at[0] - c.padding[0] + i % planes, h = tile.at[1] - c.padding[1];
+        const int64_t w = tile.at[2] - c.padding[2] + kIn - kOut;
+        if (d < 0 || d >= c.in_size[0] || h < 0 || h + kIn > c.in_size[1] || w < 0 || w + kOut > c.in_size[2]) continue;
+        const int64_t at = ((i / planes / tiles * c.in_size[0] + d) * c.in_size[1] + h) * c.in_size[2] + w;
+        const float* x = static_cast<const float*>(c.x) + at * kLanes;
+        for (int row = 0; row < kIn; ++row, x += c.in_size[2] * kLanes)
+#pragma GCC unroll 4
+            for (int j = 0; j < kOut; ++j) __builtin_prefetch(x + j * kLanes, 0, 2);
+    }
+}
+
+// The same of what the item's tiles write.
+inline __attribute__((always_inline)) void prefetch_output(const ConvWinogradParams& p, const Item& item, int64_t part,
+                                                           int64_t parts) {
+    const ConvBlockedParams& c = p.conv;
+    const int64_t *size = c.out_size, count = item.tiles * item.blocks * p.depth;
+    for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+        const Tile tile = tile_at(p, item.tile + i / p.depth % item.tiles);
+        const int64_t d = tile.at[0] + i % p.depth, h = tile.at[1], w = tile.at[2];
+        if (d >= size[0] || h + kOut > size[1] || w + kOut > size[2]) continue;
+        const int64_t at = (((item.block + i / p.depth / item.tiles) * size[0] + d) * size[1] + h) * size[2] + w;
+        float* y = static_cast<float*>(c.y) + at * kLanes;
+        for (int row = 0; row < kOut; ++row, y += size[2] * kLanes)
+#pragma GCC unroll 4
+            for (int j = 0; j < kOut; ++j) __builtin_prefetch(y + j * kLanes, 1, 2);
     }
 }
 
@@ -121,17 +163,18 @@ void multiply_pair(const ConvWinogradParams& p, int64_t tiles, const float* v, c
     multiply_rest<kTilePixels - 1, kRow>(p, tiles - t, v + t * kLanes, block_step, u, m + t * kRow * kLanes);
 }
 
-void multiply(const ConvWinogradParams& p, int64_t positions, int64_t tiles, const float* v, float* m) {
+void multiply(const ConvWinogradParams& p, const Item& item, int64_t positions, const float* v, float* m) {
     const ConvBlockedParams& c = p.conv;
-    const float* u = static_cast<const float*>(c.weight);
+    const int64_t block_floats = kLanes * kLanes * c.in_blocks;  // of U, a position
     for (int64_t i = 0; i < positions; ++i, v += p.in_step, m += p.out_step) {
+        prefetch_input(p, item, i, positions);
+        prefetch_output(p, item, i, positions);
+        const float* u = static_cast<const float*>(c.weight) + (i * c.out_blocks + item.block) * block_floats;
         int64_t block = 0;
-        for (; block + 2 <= c.out_blocks; block += 2, u += 2 * kLanes * kLanes * c.in_blocks)
-            multiply_pair<2>(p, tiles, v, u, m + block * tiles * kLanes);
-        if (block < c.out_blocks) {
-            multiply_pair<1>(p, tiles, v, u, m + block * tiles * kLanes);
-            u += kLanes * kLanes * c.in_blocks;
-        }
+        for (; block + 2 <= item.blocks; block += 2)
+            multiply_pair<2>(p, item.tiles, v, u + block * block_floats, m + block * item.tiles * kLanes);
+        if (block < item.blocks)
+            multiply_pair<1>(p, item.tiles, v, u + block * block_floats, m + block * item.tiles * kLanes);
     }
 }
 
@@ -181,27 +224,27 @@ Finish finish_at(const ConvBlockedParams& c, int64_t channel) {
 }
 
 template <int kDepth>
-void transform_outputs(const ConvWinogradParams& p, int64_t item, int64_t begin, int64_t tiles, const float* m) {
+void transform_outputs(const ConvWinogradParams& p, const Item& item, const float* m) {
     const ConvBlockedParams& c = p.conv;
     const int64_t *size = c.out_size, voxels = size[0] * size[1] * size[2];
-    for (int64_t channel = 0; channel < c.out_blocks * kLanes; channel += kVecLanes) {
-        const int64_t block = channel / kLanes, lane = channel % kLanes;
-        const int64_t pair = block / 2 * 2, width = pair + 2 <= c.out_blocks ? 2 : 1;
+    for (int64_t at = 0; at < item.blocks * kLanes; at += kVecLanes) {
+        const int64_t block = at / kLanes, lane = at % kLanes, channel = item.block * kLanes + at;
+        const int64_t pair = block / 2 * 2, width = pair + 2 <= item.blocks ? 2 : 1;
         Finish finish = finish_at(c, channel);
-        for (int64_t i = 0; i < tiles; ++i) {
-            const Tile tile = tile_at(p, begin + i);
+        for (int64_t i = 0; i < item.tiles; ++i) {
+            const Tile tile = tile_at(p, item.tile + i);
             const int64_t rows = size[1] - tile.at[1], columns = size[2] - tile.at[2], planes = size[0] - tile.at[0];
-            const float* from = m + (pair * tiles + i * width + block - pair) * kLanes + lane;
+            const float* from = m + (pair * item.tiles + i * width + block - pair) * kLanes + lane;
             const int64_t corner = (tile.at[0] * size[1] + tile.at[1]) * size[2] + tile.at[2];
             transform_output<kDepth>(from, p.out_step, [&](int d, int h, const Vec(&sums)[kOut]) {
                 if (d >= planes || h >= rows) return;
-                const int64_t at = (block * voxels + corner + (d * size[1] + h) * size[2]) * kLanes + lane;
-                if (columns >= kOut) return finish.run<kOut>(sums, at);
-                for (int w = 0; w < columns; ++w) finish.run<1>(sums + w, at + w * kLanes);
+                const int64_t voxel = (item.block + block) * voxels + corner + (d * size[1] + h) * size[2];
+                if (columns >= kOut) return finish.run<kOut>(sums, voxel * kLanes + lane);
+                for (int w = 0; w < columns; ++w) finish.run<1>(sums + w, (voxel + w) * kLanes + lane);
             });
         }
         if (c.stats == nullptr) continue;
-        float* stats = c.stats + (item * c.out_blocks * kLanes + channel) * 2;
+        float* stats = c.stats + (item.tile / p.batch * c.out_blocks * kLanes + channel) * 2;
         for (int j = 0; j < kVecLanes; ++j) stats[2 * j] = finish.sum[j], stats[2 * j + 1] = finish.square[j];
     }
 }
@@ -210,15 +253,14 @@ template <int kDepth>
 void conv_winograd_range(const void* params, int64_t begin, int64_t end) {
     const Plan& plan = *static_cast<const Plan*>(params);
     const ConvWinogradParams& p = plan.p;
-    const int64_t all = p.tiles[0] * p.tiles[1] * p.tiles[2], positions = depth_in(kDepth) * kIn * kIn;
+    const int64_t positions = depth_in(kDepth) * kIn * kIn;
     float* v = static_cast<float*>(p.conv.workspace) + plan.slot() * p.workspace_floats;
     float* m = v + positions * p.in_step;
-    for (int64_t item = begin; item < end; ++item) {
-        const int64_t first = item * p.item_tiles, left = all - first,
-                      tiles = left < p.item_tiles ? left : p.item_tiles;
-        transform_inputs<kDepth>(p, first, tiles, v);
-        multiply(p, positions, tiles, v, m);
-        transform_outputs<kDepth>(p, item, first, tiles, m);
+    for (int64_t i = begin; i < end; ++i) {
+        const Item item = item_at(p, i);
+        transform_inputs<kDepth>(p, item, v);
+        multiply(p, item, positions, v, m);
+        transform_outputs<kDepth>(p, item, m);
     }
 }
 
@@ -229,7 +271,7 @@ void conv_winograd(const ConvWinogradParams& params, const Exec& exec) {
     const RangeFn range = params.depth == 1   ? conv_winograd_range<1>
                           : params.depth == 2 ? conv_winograd_range<2>
                                               : conv_winograd_range<4>;
-    exec.parallel_for(range, &plan, params.items, 1, exec.threads);
+    exec.parallel_for(range, &plan, params.batches * params.splits, 1, exec.threads);
 }
 
 }  // namespace covfast::COVFAST_ISA

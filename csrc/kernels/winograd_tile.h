@@ -15,26 +15,38 @@ constexpr float kA = 0.625f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
 
 constexpr int depth_in(int depth) { return depth == 1 ? 1 : depth + 2; }
 
-// B^T of F(4, 3): the rows are the products of (x - point) over all other points.
+// B^T of F(4, 3), the values at 0, a, -a and at b, -b, infinity: a row is the product of (x - point) over all others.
+template <int kHalf>
+inline __attribute__((always_inline)) void transform_in(const Vec (&d)[6], Vec (&v)[3]) {
+    if constexpr (kHalf == 0) {
+        const Vec even = d[4] - kB2 * d[2], odd = d[3] - kB2 * d[1];
+        v[0] = d[4] - (kA2 + kB2) * d[2] + (kA2 * kB2) * d[0];
+        v[1] = even + kA * odd, v[2] = even - kA * odd;
+    } else {
+        const Vec even = d[4] - kA2 * d[2], odd = d[3] - kA2 * d[1];
+        v[0] = even + kB * odd, v[1] = even - kB * odd;
+        v[2] = d[5] - (kA2 + kB2) * d[3] + (kA2 * kB2) * d[1];
+    }
+}
+
 inline __attribute__((always_inline)) void transform_in6(Vec (&d)[6]) {
-    const Vec zero = d[4] - (kA2 + kB2) * d[2] + (kA2 * kB2) * d[0];
-    const Vec infinity = d[5] - (kA2 + kB2) * d[3] + (kA2 * kB2) * d[1];
-    const Vec even_a = d[4] - kB2 * d[2], odd_a = d[3] - kB2 * d[1];
-    const Vec even_b = d[4] - kA2 * d[2], odd_b = d[3] - kA2 * d[1];
-    d[0] = zero, d[5] = infinity;
-    d[1] = even_a + kA * odd_a, d[2] = even_a - kA * odd_a;
-    d[3] = even_b + kB * odd_b, d[4] = even_b - kB * odd_b;
+    Vec low[3], high[3];
+    transform_in<0>(d, low);
+    transform_in<1>(d, high);
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) d[i] = low[i], d[3 + i] = high[i];
 }
 
-// B^T of F(2, 3).
-inline __attribute__((always_inline)) void transform_in4(Vec (&d)[4]) {
-    const Vec zero = d[0] - d[2], plus = d[1] + d[2], minus = d[2] - d[1], infinity = d[3] - d[1];
-    d[0] = zero, d[1] = plus, d[2] = minus, d[3] = infinity;
+// B^T of F(2, 3), the values at 0, 1, -1, infinity.
+template <int kHalf>
+inline __attribute__((always_inline)) void transform_in(const Vec (&d)[4], Vec (&v)[4]) {
+    v[0] = d[0] - d[2], v[1] = d[1] + d[2], v[2] = d[2] - d[1], v[3] = d[3] - d[1];
 }
 
-inline __attribute__((always_inline)) void transform_in(Vec (&)[1]) {}
-inline __attribute__((always_inline)) void transform_in(Vec (&d)[4]) { transform_in4(d); }
-inline __attribute__((always_inline)) void transform_in(Vec (&d)[6]) { transform_in6(d); }
+template <int kHalf>
+inline __attribute__((always_inline)) void transform_in(const Vec (&d)[1], Vec (&v)[1]) {
+    v[0] = d[0];
+}
 
 // A^T: the values at the points of a polynomial become its coefficients' sums.
 inline __attribute__((always_inline)) void transform_out(const Vec (&m)[6], Vec (&y)[4]) {
@@ -50,36 +62,45 @@ inline __attribute__((always_inline)) void transform_out(const Vec (&m)[4], Vec 
 }
 inline __attribute__((always_inline)) void transform_out(const Vec (&m)[1], Vec (&y)[1]) { y[0] = m[0]; }
 
+// The first pass over row h: along D, of 6 values half, so that they and their sums fit the registers; then along W.
+template <int kHalf, int kPlanes, int kSums>
+inline __attribute__((always_inline)) void transform_row(const float* x, int64_t plane_step, Vec (*passed)[kIn][kIn],
+                                                         int h) {
+    Vec d[kSums][kIn];
+#pragma GCC unroll 6
+    for (int w = 0; w < kIn; ++w) {
+        Vec line[kPlanes], sums[kSums];
+#pragma GCC unroll 6
+        for (int k = 0; k < kPlanes; ++k) line[k] = load(x + k * plane_step + w * kLanes);
+        transform_in<kHalf>(line, sums);
+#pragma GCC unroll 4
+        for (int k = 0; k < kSums; ++k) d[k][w] = sums[k];
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < kSums; ++k) {
+        transform_in6(d[k]);
+#pragma GCC unroll 6
+        for (int w = 0; w < kIn; ++w) passed[kHalf * kSums + k][w][h] = d[k][w];
+    }
+}
+
 // x: the tile's first voxel; planes and rows lie plane_step and row_step floats apart. Position i goes to v + i step.
 template <int kDepth>
 void transform_input(const float* x, int64_t plane_step, int64_t row_step, float* v, int64_t step) {
-    constexpr int kPlanes = depth_in(kDepth);
+    constexpr int kPlanes = depth_in(kDepth), kSums = kDepth == 4 ? 3 : kPlanes;
     alignas(64) Vec passed[kPlanes][kIn][kIn];  // (D, W, H)
     for (int lane = 0; lane < kLanes; lane += kVecLanes) {
         for (int h = 0; h < kIn; ++h) {
-            Vec d[kPlanes][kIn];
-#pragma GCC unroll 6
-            for (int w = 0; w < kIn; ++w) {
-                Vec line[kPlanes];
-#pragma GCC unroll 6
-                for (int k = 0; k < kPlanes; ++k) line[k] = load(x + k * plane_step + h * row_step + w * kLanes + lane);
-                transform_in(line);
-#pragma GCC unroll 6
-                for (int k = 0; k < kPlanes; ++k) d[k][w] = line[k];
-            }
-#pragma GCC unroll 6
-            for (int k = 0; k < kPlanes; ++k) {
-                transform_in(d[k]);
-#pragma GCC unroll 6
-                for (int w = 0; w < kIn; ++w) passed[k][w][h] = d[k][w];
-            }
+            transform_row<0, kPlanes, kSums>(x + h * row_step + lane, plane_step, passed, h);
+            if constexpr (kSums < kPlanes)
+                transform_row<1, kPlanes, kSums>(x + h * row_step + lane, plane_step, passed, h);
         }
         for (int k = 0; k < kPlanes; ++k)
             for (int w = 0; w < kIn; ++w) {
                 Vec line[kIn];
 #pragma GCC unroll 6
                 for (int h = 0; h < kIn; ++h) line[h] = passed[k][w][h];
-                transform_in(line);
+                transform_in6(line);
 #pragma GCC unroll 6
                 for (int h = 0; h < kIn; ++h) store(v + ((k * kIn + h) * kIn + w) * step + lane, line[h]);
             }

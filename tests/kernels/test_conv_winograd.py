@@ -34,6 +34,7 @@ CASES = {
     "wide padding": ((1, 5, 3, 4, 6), (6, 5, 3, 3, 3), (2, 2, 2)),
     "mixed padding": ((1, 5, 4, 7, 6), (6, 5, 3, 3, 3), (2, 0, 1)),
     "many channels": ((1, 160, 3, 5, 5), (130, 160, 3, 3, 3), (1, 1, 1)),
+    "shares of blocks": ((1, 8, 2, 5, 9), (270, 8, 3, 3, 3), (1, 1, 1)),
     "three blocks": ((1, 48, 2, 18, 17), (48, 48, 3, 3, 3), (1, 1, 1)),
 }
 
@@ -124,6 +125,15 @@ def test_conv_winograd_any_number_of_threads_same_bits(backend: str, kernel: tup
     got, one = (conv_winograd(x, w, padding=(kernel[0] // 2, 1, 1), threads=n) for n in (threads, 1))
     np.testing.assert_array_equal(got[0], one[0])
     np.testing.assert_array_equal(got[2], one[2])
+
+
+def test_conv_winograd_shares_of_blocks_same_bits_and_statistics(backend: str) -> None:
+    x, w = normal(1, 8, 2, 5, 9), normal(270, 8, 3, 3, 3, seed=1)
+    got, one = (conv_winograd(x, w, threads=n) for n in (3, 1))
+    np.testing.assert_array_equal(got[0], one[0])
+    np.testing.assert_array_equal(got[2], one[2])
+    sums = reference(x, w, padding=1)[0].reshape(270, -1)
+    np.testing.assert_allclose(one[2].astype(np.float64).sum(0)[:270, 1], (sums**2).sum(1), rtol=1e-5)
 
 
 def test_conv_winograd_identity_kernel_gives_the_input(backend: str) -> None:
