@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine.conftest import normal, write_package
+from engine.random_graphs import random_package
 
 import covfast
 from covfast import package
@@ -293,6 +294,23 @@ ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_simplify_leaves_what_only_looks_alike(tmp_path: Path, case: str) -> None:
     before, tensors = ALIKE[case]
     check(tmp_path, before, tensors, " ".join(node["op"] for node in before["nodes"]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("rank", "widths"), [(2, (1, 2, 3, 6)), (3, (2, 4))])
+def test_simplify_random_networks_give_the_same_answer(
+    tmp_path: Path, seed: int, rank: int, widths: tuple[int, ...]
+) -> None:
+    pytest.importorskip("torch")
+    path = random_package(tmp_path / "m.covfast", 300 + seed, rank, widths)
+    old = covfast.load(path, engine="torch", device="cpu")
+    new = covfast.load(simplify_package(path, tmp_path / "new.covfast"), engine="torch", device="cpu")
+    assert len(new.metadata["graph"]["nodes"]) <= len(old.metadata["graph"]["nodes"]) + 2  # siblings and their slices
+    for size in ((12, 20), (28, 36)) if rank == 2 else ((4, 8, 12), (8, 12, 4)):
+        x = normal(2, old.metadata["input"]["channels"], *size, seed=seed)
+        expected = old(x)
+        span = max(float(np.ptp(expected)), 1e-3 * float(np.abs(expected).max()), 1e-6)
+        assert float(np.abs(new(x) - expected).max()) <= 1e-4 * span  # norms of few samples amplify the last bits
 
 
 def test_simplify_again_changes_nothing() -> None:
