@@ -21,6 +21,22 @@ struct DepthwisePlan {
                      int64_t at, int64_t rows, int64_t columns);
 };
 
+// Adds a 5x5 kernel of stride 2 along H and W. phase: offset of the odd columns.
+inline __attribute__((always_inline)) void add_5x5_stride_2(RowTile& sum, const float* x, int64_t row_pitch,
+                                                            int64_t phase, const int64_t* column, const float* weight) {
+#if defined(__AVX512F__)
+    const float* odd = x + row_pitch;  // rows
+    add_shifted<3, 1, 0, 1, 2>(sum, x, 2 * row_pitch, weight, 10, 2);
+    add_shifted<3, 1, 0, 1>(sum, x + phase, 2 * row_pitch, weight + 1, 10, 2);
+    add_shifted<2, 1, 0, 1, 2>(sum, odd, 2 * row_pitch, weight + 5, 10, 2);
+    add_shifted<2, 1, 0, 1>(sum, odd + phase, 2 * row_pitch, weight + 6, 10, 2);
+    (void)column;
+#else
+    add_window<5, 2, 1>(sum, x, row_pitch, column, weight);
+    (void)phase;
+#endif
+}
+
 // kK = 0: any kernel. at: position of the tile's first output in its plane; rows, columns: those inside the image.
 template <int kK, int kStride, int kDilation>
 void sum_tile(const DepthwisePlan& plan, const float* scratch, const float* weight, const PlaneEpilogue& e, int64_t at,
@@ -33,9 +49,14 @@ void sum_tile(const DepthwisePlan& plan, const float* scratch, const float* weig
             if constexpr (kK == 0) {
                 add_taps_of_rows(sum, x, step, plan.offset, weight, plan.taps);
             } else {
-                for (int64_t kd = 0; kd < plan.p.kernel[0]; ++kd)
-                    add_window<kK, kStride, kDilation>(sum, x + kd * plan.tile.plane_pitch, plan.tile.row_pitch,
-                                                       plan.offset, weight + kd * kK * kK);
+                for (int64_t kd = 0; kd < plan.p.kernel[0]; ++kd) {
+                    const float *from = x + kd * plan.tile.plane_pitch, *w = weight + kd * kK * kK;
+                    if constexpr (kK == 5 && kStride == 2) {
+                        add_5x5_stride_2(sum, from, plan.tile.row_pitch, plan.tile.pitch, plan.offset, w);
+                    } else {
+                        add_window<kK, kStride, kDilation>(sum, from, plan.tile.row_pitch, plan.offset, w);
+                    }
+                }
             }
             const int64_t here = at + r * width + c;
             if (r + kTileRows <= rows && c + kTileColumns <= columns && e.kind != EpilogueKind::kSigmoid) {
@@ -86,7 +107,8 @@ void choose_sum(DepthwisePlan& plan) {
     if (k == 3 && stride == 1 && dilation == 1) plan.sum_tile = sum_tile<3, 1, 1>;
     if (k == 3 && stride == 2 && dilation == 1) plan.sum_tile = sum_tile<3, 2, 1>;
     if (k == 5 && stride == 1 && dilation == 1) plan.sum_tile = sum_tile<5, 1, 1>;
-    if (k == 5 && stride == 2 && dilation == 1) plan.sum_tile = sum_tile<5, 2, 1>;
+    if (k == 5 && stride == 2 && dilation == 1 && p.stride[2] == 2 && p.dilation[2] == 1)
+        plan.sum_tile = sum_tile<5, 2, 1>;
 }
 
 }  // namespace

@@ -14,14 +14,14 @@ namespace {
 
 constexpr int kMostOut = kVecRegisters == 32 ? 8 : 4;
 constexpr int64_t kMostColumns = 128;
-constexpr int64_t kRows = 5 << 10, kSums = 24 << 10;  // floats of the stack: rows of a channel of x; d_k
+constexpr int64_t kRows = 6 << 10, kSums = 24 << 10;  // floats of the stack: rows of a channel of x; d_k
 static_assert(kPyramidBranches * kPyramidChannels * kTileColumns <= kSums, "a row of d_k fits");
 
 struct PyramidPlan {
     SpatialPyramidParams p;
     bool has_register_tiles;
     int64_t rows, columns, tiles_h, tiles_w;  // of a tile; tiles
-    int64_t reach, in_rows;                   // greatest dilation; rows of x that a tile needs
+    int64_t reach, margin, in_rows;           // greatest dilation; columns before the tile; rows of x that it needs
     int64_t pitch, row_pitch;                 // in scratch: a phase of a row, all its phases
     int64_t offset[kPyramidBranches][9];      // of the taps in scratch
     void (*sum_channel)(const PyramidPlan& plan, const float* rows, int64_t channel, float* sums);
@@ -40,28 +40,54 @@ void fill_rows(float* to, const PyramidPlan& plan, const float* x, const Place& 
             zero_row(to, plan.row_pitch);
         } else {
             copy_padded_row(to, plan.pitch, p.stride, x + (first + i) * p.in_size[1], p.in_size[1],
-                            at.column * p.stride - plan.reach);
+                            at.column * p.stride - plan.margin);
         }
     }
 }
 
-// Adds the taps of branch k. With a stride of 2 an even dilation sees every second row alone: to it they are
-// neighbours.
+#if defined(__AVX512F__)
+
+// Adds a branch of dilation kDilation, below 16. x: the tile's first column less the margin of 16, in the row above by
+// the dilation. With a stride of 2 an even dilation sees every second row and column alone.
+template <int kStride, int kDilation>
+inline __attribute__((always_inline)) void add_near_branch(RowTile& sum, const PyramidPlan& plan, const float* x,
+                                                           const float* weight) {
+    constexpr int kCentre = 16 / kStride, kStep = kDilation / kStride;
+    const int64_t pitch = kStride * plan.row_pitch;
+    if constexpr (kStep > 0) {
+        add_shifted<3, kStep, kCentre - kStep, kCentre, kCentre + kStep>(sum, x, pitch, weight, 3, 1);
+    } else {  // columns left and right are odd, and so is the centre's row
+        const float* odd = x + plan.pitch;
+        add_shifted<2, 1, kCentre - 1, kCentre>(sum, odd, pitch, weight, 6, 2);
+        add_shifted<2, 1, kCentre>(sum, x, pitch, weight + 1, 6, 0);
+        add_shifted<1, 1, kCentre - 1, kCentre>(sum, odd + plan.row_pitch, pitch, weight + 3, 0, 2);
+        add_shifted<1, 1, kCentre>(sum, x + plan.row_pitch, pitch, weight + 4, 0, 0);
+    }
+}
+
+#endif
+
+// Adds the taps of branch k.
 template <int kStride>
 inline __attribute__((always_inline)) void add_branch(RowTile& sum, const PyramidPlan& plan, int64_t k, const float* x,
                                                       const float* weight) {
+    const int64_t dilation = plan.p.dilation[k];
+#if defined(__AVX512F__)
+    if (plan.margin == 16 && (dilation == 1 || dilation == 2 || dilation == 4 || dilation == 8)) {
+        const float* from = x + (plan.reach - dilation) * plan.row_pitch;
+        if (dilation == 1) return add_near_branch<kStride, 1>(sum, plan, from, weight);
+        if (dilation == 2) return add_near_branch<kStride, 2>(sum, plan, from, weight);
+        if (dilation == 4) return add_near_branch<kStride, 4>(sum, plan, from, weight);
+        return add_near_branch<kStride, 8>(sum, plan, from, weight);
+    }
+#endif
     const int64_t *offset = plan.offset[k], column[3] = {0, offset[1] - offset[0], offset[2] - offset[0]};
-    const int64_t dilation = plan.p.dilation[k], pitch = kStride * plan.row_pitch;
-    if (kStride == 2 && dilation == 1) {
-        add_window<3, 2, 1>(sum, x + offset[0], plan.row_pitch, column, weight);
-    } else if (dilation == kStride) {
-        add_window<3, 1, 1>(sum, x + offset[0], pitch, column, weight);
-    } else if (dilation == 2 * kStride) {
-        add_window<3, 1, 2>(sum, x + offset[0], pitch, column, weight);
-    } else if (dilation == 4 * kStride) {
-        add_window<3, 1, 4>(sum, x + offset[0], pitch, column, weight);
+    if (dilation == 1) {
+        add_window<3, kStride, 1>(sum, x + offset[0], plan.row_pitch, column, weight);
+    } else if (dilation == 2) {
+        add_window<3, kStride, 2>(sum, x + offset[0], plan.row_pitch, column, weight);
     } else {
-        add_taps_of_rows(sum, x, pitch, offset, weight, 9);
+        add_taps_of_rows(sum, x, kStride * plan.row_pitch, offset, weight, 9);
     }
 }
 
@@ -191,10 +217,11 @@ void pyramid_range(const void* params, int64_t begin, int64_t end) {
 void choose_tile(PyramidPlan& plan) {
     const SpatialPyramidParams& p = plan.p;
     for (int64_t k = 0; k < p.branches; ++k) plan.reach = most(plan.reach, p.dilation[k]);
+    plan.margin = whole_lines(plan.reach);
     const int64_t width = (p.out_size[1] + kTileColumns - 1) / kTileColumns * kTileColumns;
     plan.rows = kTileRows, plan.in_rows = (kTileRows - 1) * p.stride + 2 * plan.reach + 1;
     for (plan.columns = least(width, kMostColumns); plan.columns > 0; plan.columns -= kTileColumns) {
-        plan.pitch = whole_lines(plan.columns + 2 * plan.reach / p.stride);
+        plan.pitch = whole_lines(plan.columns + (plan.margin + plan.reach) / p.stride);
         plan.row_pitch = plan.pitch * p.stride;
         plan.has_register_tiles =
             plan.in_rows * plan.row_pitch <= kRows && p.branches * p.m * plan.rows * plan.columns <= kSums;
@@ -212,7 +239,7 @@ PyramidPlan plan_of(const SpatialPyramidParams& p) {
     for (int64_t k = 0; k < p.branches; ++k)
         for (int64_t t = 0; t < 9; ++t) {
             const int64_t row = plan.reach + (t / 3 - 1) * p.dilation[k],
-                          column = plan.reach + (t % 3 - 1) * p.dilation[k];
+                          column = plan.margin + (t % 3 - 1) * p.dilation[k];
             plan.offset[k][t] = row * plan.row_pitch + column % p.stride * plan.pitch + column / p.stride;
         }
     plan.sum_channel = p.stride == 1 ? sum_channel<1> : p.stride == 2 ? sum_channel<2> : sum_channel<0>;
