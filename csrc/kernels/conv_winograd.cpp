@@ -1,8 +1,6 @@
 #include "kernels/conv_winograd.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/threads.h"
@@ -29,43 +27,36 @@ int64_t depth_of(int64_t kernel_depth, int64_t in_lanes, int64_t out_lanes) {
 int64_t depth_of(const ConvPack& pack) { return depth_of(pack.taps / 9, pack.in.lanes, pack.out.lanes); }
 int64_t depth_in(int64_t depth) { return depth == 1 ? 1 : depth + 2; }
 
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));  // a value of 16 output channels
+
 // G g along one axis: 3 taps become 6 or 4 values. G has the taps at each point over the product of the differences
 // to all other points.
-struct Taps {
-    std::array<double, 6> at;
-};
-
-Taps transform6(double g0, double g1, double g2) {
-    const auto value = [&](double x) { return g0 + x * (g1 + x * g2); };
-    const double a = 2 * kA * kA * (kA * kA - kB * kB), b = 2 * kB * kB * (kB * kB - kA * kA);
-    return {{g0 / (kA * kA * kB * kB), value(kA) / a, value(-kA) / a, value(kB) / b, value(-kB) / b, g2}};
+void transform6(const Lanes* g, int64_t step, Lanes* u, int64_t u_step) {
+    constexpr double a = 1 / (2 * kA * kA * (kA * kA - kB * kB)), b = 1 / (2 * kB * kB * (kB * kB - kA * kA));
+    const Lanes even_a = (g[0] + kA * kA * g[2 * step]) * a, odd_a = kA * a * g[step];
+    const Lanes even_b = (g[0] + kB * kB * g[2 * step]) * b, odd_b = kB * b * g[step];
+    u[0] = g[0] / (kA * kA * kB * kB);
+    u[u_step] = even_a + odd_a, u[2 * u_step] = even_a - odd_a;
+    u[3 * u_step] = even_b + odd_b, u[4 * u_step] = even_b - odd_b;
+    u[5 * u_step] = g[2 * step];
 }
 
-Taps transform4(double g0, double g1, double g2) { return {{g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2, 0, 0}}; }
+void transform4(const Lanes* g, int64_t step, Lanes* u, int64_t u_step) {
+    const Lanes even = (g[0] + g[2 * step]) / 2, odd = g[step] / 2;
+    u[0] = g[0], u[u_step] = even + odd, u[2 * u_step] = even - odd, u[3 * u_step] = g[2 * step];
+}
 
-// U = G g along all axes of one kernel, to (D, H, W) positions.
-void transform_kernel(const float* g, int64_t depth, double* u) {
-    const int64_t kernel_depth = depth == 1 ? 1 : 3, planes = depth_in(depth);
-    double plane[3][kPlane];
-    for (int64_t k = 0; k < kernel_depth; ++k) {
-        double rows[3][kIn];
-        for (int h = 0; h < 3; ++h) {
-            const Taps row = transform6(g[k * 9 + h * 3], g[k * 9 + h * 3 + 1], g[k * 9 + h * 3 + 2]);
-            std::copy(row.at.begin(), row.at.end(), rows[h]);
-        }
-        for (int64_t w = 0; w < kIn; ++w) {
-            const Taps column = transform6(rows[0][w], rows[1][w], rows[2][w]);
-            for (int64_t h = 0; h < kIn; ++h) plane[k][h * kIn + w] = column.at[h];
-        }
-    }
-    if (kernel_depth == 1) {
-        std::copy_n(plane[0], kPlane, u);
-        return;
-    }
+// U = G g along all axes of 16 kernels of 9 or 27 taps, to (D, H, W) positions.
+void transform_kernels(const Lanes* g, int64_t depth, Lanes* u) {
+    const int64_t kernel_depth = depth == 1 ? 1 : 3;
+    Lanes rows[9 * kIn], planes[3 * kPlane];
+    for (int64_t row = 0; row < 3 * kernel_depth; ++row) transform6(g + 3 * row, 1, rows + kIn * row, 1);
+    for (int64_t k = 0; k < kernel_depth; ++k)
+        for (int64_t w = 0; w < kIn; ++w) transform6(rows + 3 * kIn * k + w, kIn, planes + kPlane * k + w, kIn);
     for (int64_t i = 0; i < kPlane; ++i) {
-        const Taps line = planes == 6 ? transform6(plane[0][i], plane[1][i], plane[2][i])
-                                      : transform4(plane[0][i], plane[1][i], plane[2][i]);
-        for (int64_t k = 0; k < planes; ++k) u[k * kPlane + i] = line.at[k];
+        if (depth == 1) u[i] = planes[i];
+        if (depth == 2) transform4(planes + i, kPlane, u + i, kPlane);
+        if (depth == 4) transform6(planes + i, kPlane, u + i, kPlane);
     }
 }
 
@@ -149,22 +140,23 @@ size_t conv_winograd_pack_bytes(const ConvPack& pack) {
 }
 
 void conv_winograd_pack(const ConvPack& pack, void* packed) {
-    const int64_t positions = depth_in(depth_of(pack)) * kPlane, in = pack.in.lanes, out = pack.out.lanes;
-    float* to = static_cast<float*>(packed);
-    std::memset(to, 0, conv_winograd_pack_bytes(pack));
-    double u[6 * kPlane];
-    for (int64_t o = 0; o < out; ++o) {
-        const int64_t first = o / 32 * 32, width = std::min<int64_t>(32, out - first);
+    const int64_t depth = depth_of(pack), positions = depth_in(depth) * kPlane;
+    const int64_t in = pack.in.lanes, out = pack.out.lanes;
+    Lanes g[27], u[6 * kPlane];
+    for (int64_t o = 0; o < out; o += kLanes)
         for (int64_t i = 0; i < in; ++i) {
-            const int64_t in_channel = pack.in.channel[i], out_channel = pack.out.channel[o];
-            if (in_channel < 0 || out_channel < 0) continue;
-            transform_kernel(pack.weight + (out_channel * pack.in_channels + in_channel) * pack.taps, depth_of(pack),
-                             u);
-            float* at = to + first * in + i * width + o - first;
-            for (int64_t position = 0; position < positions; ++position)
-                at[position * in * out] = static_cast<float>(u[position]);
+            for (int64_t lane = 0; lane < kLanes; ++lane) {
+                const int64_t in_channel = pack.in.channel[i], out_channel = pack.out.channel[o + lane];
+                const bool is_zero = in_channel < 0 || out_channel < 0;
+                const float* from = pack.weight + (out_channel * pack.in_channels + in_channel) * pack.taps;
+                for (int64_t t = 0; t < pack.taps; ++t) g[t][lane] = is_zero ? 0.0 : from[t];
+            }
+            transform_kernels(g, depth, u);
+            const int64_t first = o / (2 * kLanes) * (2 * kLanes), width = std::min(2 * kLanes, out - first);
+            float* at = static_cast<float*>(packed) + first * in + i * width + o - first;
+            for (int64_t position = 0; position < positions; ++position, at += in * out)
+                for (int64_t lane = 0; lane < kLanes; ++lane) at[lane] = static_cast<float>(u[position][lane]);
         }
-    }
 }
 
 void conv_winograd(const ConvBlockedParams& p, const Context& context) {

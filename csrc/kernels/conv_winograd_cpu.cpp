@@ -144,23 +144,24 @@ void multiply_panel(const ConvWinogradParams& p, const float* v, int64_t block_s
     }
 }
 
-// The tiles that are left after whole panels.
+// A panel of any number of tiles.
 template <int kPixels, int kRow>
-void multiply_rest(const ConvWinogradParams& p, int64_t rest, const float* v, int64_t block_step, const float* u,
-                   float* m) {
+void multiply_tiles(const ConvWinogradParams& p, int64_t tiles, const float* v, int64_t block_step, const float* u,
+                    float* m) {
     if constexpr (kPixels > 0) {
-        if (rest == kPixels) return multiply_panel<kPixels, kRow>(p, v, block_step, u, m);
-        multiply_rest<kPixels - 1, kRow>(p, rest, v, block_step, u, m);
+        if (tiles == kPixels) return multiply_panel<kPixels, kRow>(p, v, block_step, u, m);
+        multiply_tiles<kPixels - 1, kRow>(p, tiles, v, block_step, u, m);
     }
 }
 
+// Panels of like size: a small one would take as many loads for fewer sums.
 template <int kRow>
 void multiply_pair(const ConvWinogradParams& p, int64_t tiles, const float* v, const float* u, float* m) {
-    const int64_t block_step = tiles * kLanes;
-    int64_t t = 0;
-    for (; t + kTilePixels <= tiles; t += kTilePixels)
-        multiply_panel<kTilePixels, kRow>(p, v + t * kLanes, block_step, u, m + t * kRow * kLanes);
-    multiply_rest<kTilePixels - 1, kRow>(p, tiles - t, v + t * kLanes, block_step, u, m + t * kRow * kLanes);
+    const int64_t panels = (tiles + kTilePixels - 1) / kTilePixels;
+    for (int64_t i = 0; i < panels; ++i) {
+        const int64_t t = tiles * i / panels, count = tiles * (i + 1) / panels - t;
+        multiply_tiles<kTilePixels, kRow>(p, count, v + t * kLanes, tiles * kLanes, u, m + t * kRow * kLanes);
+    }
 }
 
 void multiply(const ConvWinogradParams& p, const Item& item, int64_t positions, const float* v, float* m) {
