@@ -107,7 +107,7 @@ void resize_rows(const Resize3dParams& p, const Columns& c, int64_t begin, int64
         }
         float* to = mixed + (r - begin) * c.pitch;
         mix_rows(rows, c.first, c.inputs, to);
-        to[c.inputs] = to[c.inputs - 1];
+        to[c.inputs] = mix_column(rows, c.first + c.inputs - 1);
     }
     for (int64_t r = begin; c.is_mixed && r < end; ++r)
         mix_columns(c, mixed + (r - begin) * c.pitch, p.fraction[2] + c.begin, p.y + r * p.out_size[2] + c.begin);

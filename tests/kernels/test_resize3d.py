@@ -75,6 +75,29 @@ def test_resize3d_2d_edge_sizes_equal_reference(backend: str, size: int) -> None
     )
 
 
+@pytest.mark.parametrize("width", [*range(1, 35), 63, 64, 65, 511, 512, 513, 1025])
+def test_resize3d_doubled_widths_equal_reference(backend: str, width: int) -> None:
+    x = normal(1, 2, 2, 3, width)
+    got = ops.resize3d(x, factor=2.0)
+    np.testing.assert_allclose(got, reference(x, got.shape[2:], False, 2.0), atol=POSITION["float32"])
+
+
+@pytest.mark.parametrize(("width", "size"), [(5000, 700), (5000, 100), (90, 2000), (1, 600)])
+def test_resize3d_of_long_rows_equals_reference(backend: str, width: int, size: int) -> None:
+    x = np.sin(np.arange(6 * width, dtype=np.float32) / 50).reshape(1, 2, 3, width)  # smooth: positions are in f32
+    got = ops.resize3d(x, (5, size))
+    expected = reference(x[:, :, None], (1, 5, size), False)[:, :, 0]
+    np.testing.assert_allclose(got, expected, atol=POSITION["float32"])
+
+
+def test_resize3d_nan_reaches_its_neighbours_alone(backend: str) -> None:
+    x = normal(1, 2, 20, 50)
+    x[0, 0, 7, 31] = np.nan
+    expected = np.zeros((1, 2, 40, 100), bool)
+    expected[0, 0, 13:17, 61:65] = True
+    np.testing.assert_array_equal(np.isnan(ops.resize3d(x, factor=2.0)), expected)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_resize3d_constant_stays_constant(backend: str, align_corners: bool) -> None:
     y = ops.resize3d(np.full((1, 1, 4, 5, 6), 0.1, np.float32), (9, 3, 17), align_corners=align_corners)

@@ -57,7 +57,8 @@ def test_spatial_pyramid_with_an_epilogue_equals_reference(backend: str, activat
     y, total = spatial_pyramid(x, branch, gate, fuse, (1, 2, 4, 8), epilogue)
     expected, expected_total = apply(reference(x, branch, gate, fuse, (1, 2, 4, 8)), epilogue)
     assert_close(y, expected)
-    assert total is not None and expected_total is not None
+    assert total is not None
+    assert expected_total is not None
     assert_close(total, expected_total)
 
 
