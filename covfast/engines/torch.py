@@ -27,7 +27,7 @@ class TorchNetwork(Network):
 
     Args:
         path: of the package.
-        device, threads, precision, exact: as of `load`; torch's number of threads is left alone where `threads` is None.
+        device, threads, precision, exact: as of `load`; `threads` None leaves torch as it is.
     """
 
     def __init__(

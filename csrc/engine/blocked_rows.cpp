@@ -8,6 +8,7 @@
 #include "kernels/conv_transpose_blocked.h"
 #include "kernels/conv_winograd.h"
 #include "kernels/copy_channels.h"
+#include "kernels/elementwise_blocked.h"
 #include "kernels/norm_blocked.h"
 #include "kernels/reorder.h"
 
@@ -20,16 +21,19 @@ Axes size_of_first(const Node&, const std::vector<Shape>& in) { return in[0].siz
 LaneMap map_of(const std::vector<int32_t>& lanes) { return {lanes.data(), static_cast<int64_t>(lanes.size())}; }
 
 // ---- conv, with the instance norm behind it ----
+// Of what a norm has yet to read: a u8 value's sums lie apart, as bf16.
+Element sum_element(const Operands& o) { return o.out.element == Element::kU8 ? Element::kBf16 : o.out.element; }
+
 ConvBlockedParams conv_params(const Node& node, const Operands& o) {
     ConvBlockedParams p{};
-    p.x = o.x[0], p.weight = o.weight, p.y = o.y;
+    p.x = o.x[0], p.weight = o.weight, p.scale = o.scale, p.y = o.y;
     p.x_is_planar = o.in[0].lanes == 0;
     p.in_channels = o.in[0].rows(), p.in_blocks = blocks_of(p.in_channels), p.out_blocks = o.out.lanes / kLanes;
     for (int a = 0; a < 3; ++a) {
         p.in_size[a] = o.in[0].size[a], p.out_size[a] = o.out.size[a], p.kernel[a] = node.kernel[a];
         p.stride[a] = node.stride[a], p.dilation[a] = node.dilation[a], p.padding[a] = node.padding[a];
     }
-    p.x_element = o.in[0].element, p.y_element = o.out.element;
+    p.x_element = o.in[0].element, p.y_element = sum_element(o);
     p.epilogue = o.epilogue;
     if (!node.fused.has_norm) return p;
     p.epilogue = {};
@@ -39,7 +43,7 @@ ConvBlockedParams conv_params(const Node& node, const Operands& o) {
 
 // What a convolution needs while it runs, one behind the other.
 struct ConvScratch {
-    size_t stats, product, norm;  // bytes
+    size_t stats, product, sums, norm;  // bytes
     int64_t parts;
 };
 
@@ -51,20 +55,22 @@ ConvScratch scratch_sizes(const Node& node, const Operands& o, const Context& co
     if (!node.fused.has_norm) return s;
     s.parts = o.is_winograd ? conv_winograd_parts(p) : conv_blocked_parts(p);
     s.stats = aligned(sizeof(float) * 2 * s.parts * o.out.lanes);
+    const bool is_apart = o.out.element == Element::kU8;
+    s.sums = is_apart ? aligned(element_bytes(Element::kBf16) * o.out.lanes * o.out.plane()) : 0;
     s.norm = norm_blocked_workspace(p.out_blocks, o.out.plane(), true);
     return s;
 }
 
 size_t scratch_of_conv(const Node& node, const Operands& o, const Context& context) {
     const ConvScratch s = scratch_sizes(node, o, context);
-    return s.stats + s.product + s.norm;
+    return s.stats + s.product + s.sums + s.norm;
 }
 
-NormBlockedParams norm_params(const Operands& o, double eps) {
+NormBlockedParams norm_params(const Node& node, const Operands& o, double eps) {
     NormBlockedParams p{};
     p.x = o.y, p.y = o.y, p.epilogue = o.epilogue, p.eps = eps;
-    p.blocks = o.out.lanes / kLanes, p.plane = o.out.plane(), p.y_scale = 1;
-    p.x_element = p.y_element = p.residual_element = o.out.element;
+    p.blocks = o.out.lanes / kLanes, p.plane = o.out.plane(), p.y_scale = node.u8_scale;
+    p.x_element = p.residual_element = sum_element(o), p.y_element = o.out.element;
     return p;
 }
 
@@ -74,10 +80,12 @@ void run_conv(const Node& node, const Operands& o, const Context& context) {
     ConvBlockedParams p = conv_params(node, o);
     p.stats = node.fused.has_norm ? reinterpret_cast<float*>(scratch) : nullptr;
     p.workspace = scratch + s.stats;
+    if (s.sums > 0) p.y = scratch + s.stats + s.product;
     o.is_winograd ? conv_winograd(p, context) : conv_blocked(p, context);
     if (!node.fused.has_norm) return;
-    NormBlockedParams norm = norm_params(o, node.fused.eps);
-    norm.stats = p.stats, norm.parts = s.parts, norm.workspace = scratch + s.stats + s.product;
+    NormBlockedParams norm = norm_params(node, o, node.fused.eps);
+    norm.x = p.y, norm.stats = p.stats, norm.parts = s.parts;
+    norm.workspace = scratch + s.stats + s.product + s.sums;
     norm.weight = node.norm_weight.empty() ? nullptr : node.norm_weight.data();
     norm.bias = node.norm_bias.empty() ? nullptr : node.norm_bias.data();
     norm_blocked(norm, context);
@@ -89,24 +97,16 @@ constexpr OpRow kConv = {"conv",   "conv_blocked", 1, 1, 1, false, "", nullptr, 
 // ---- conv_transpose ----
 void run_conv_transpose(const Node& node, const Operands& o, const Context& context) {
     ConvTransposeBlockedParams p{};
-    p.x = o.x[0], p.weight = o.weight, p.y = o.y, p.epilogue = o.epilogue;
+    p.x = o.x[0], p.weight = o.weight, p.scale = o.scale, p.y = o.y, p.epilogue = o.epilogue;
     p.in_blocks = o.in[0].lanes / kLanes, p.out_blocks = o.out.lanes / kLanes;
     p.x_element = o.in[0].element, p.y_element = o.out.element;
     for (int a = 0; a < 3; ++a) p.in_size[a] = o.in[0].size[a], p.stride[a] = node.stride[a];
     conv_transpose_blocked(p, context);
 }
 
-constexpr OpRow kConvTranspose = {"conv_transpose",
-                                  "conv_transpose_blocked",
-                                  1,
-                                  1,
-                                  1,
-                                  false,
-                                  "",
-                                  nullptr,
-                                  size_of_conv_transpose,
-                                  nullptr,
-                                  run_conv_transpose};
+constexpr OpRow kConvTranspose = {
+    "conv_transpose", "conv_transpose_blocked", 1, 1, 1, false, "", nullptr, size_of_conv_transpose,
+    nullptr,          run_conv_transpose};
 
 // ---- instance norm of what no convolution made ----
 size_t scratch_of_norm(const Node&, const Operands& o, const Context&) {
@@ -114,7 +114,7 @@ size_t scratch_of_norm(const Node&, const Operands& o, const Context&) {
 }
 
 void run_norm(const Node& node, const Operands& o, const Context& context) {
-    NormBlockedParams p = norm_params(o, node.eps);
+    NormBlockedParams p = norm_params(node, o, node.eps);
     p.x = o.x[0], p.workspace = o.scratch;
     p.weight = node.scale.empty() ? nullptr : node.scale.data(), p.bias = o.epilogue.bias;
     norm_blocked(p, context);
@@ -158,6 +158,18 @@ void run_reorder(const Node& node, const Operands& o, const Context& context) {
 
 constexpr OpRow kReorder = {"reorder", "reorder", 1, 1, 1, false, "", nullptr, size_of_first, nullptr, run_reorder};
 
+// ---- quantise ----
+void run_quantise(const Node& node, const Operands& o, const Context& context) {
+    ActivationBlockedParams p{};
+    p.x = o.x[0], p.y = o.y, p.blocks = o.out.lanes / kLanes, p.plane = o.out.plane();
+    p.kind = ActivationKind::kAffine, p.a_value = 1, p.x_scale = 1, p.y_scale = node.u8_scale;
+    p.x_element = o.in[0].element, p.y_element = o.out.element;
+    activation_blocked(p, context);
+}
+
+constexpr OpRow kQuantise = {"quantise", "activation_blocked", 1,       1,           1, false, "",
+                             nullptr,    size_of_first,        nullptr, run_quantise};
+
 }  // namespace
 
 const OpRow* blocked_conv(const Node& node) { return node.groups == 1 ? &kConv : nullptr; }
@@ -170,6 +182,7 @@ const OpRow* blocked_conv_transpose(const Node& node) {
 const OpRow* blocked_norm(const Node& node) { return node.groups == node.out_channels ? &kNorm : nullptr; }
 const OpRow* blocked_copy(const Node& node) { return is(node, "concat") ? &kConcat : &kSlice; }
 const OpRow& reorder_row() { return kReorder; }
+const OpRow& quantise_row() { return kQuantise; }
 
 // ---- weights ----
 bool has_packed_weights(const Node& node) { return node.op == &kConv || node.op == &kConvTranspose; }
@@ -185,24 +198,36 @@ bool winograd_pays(const Node& node, const Operands& o) {
     return conv_winograd_fits(p) && conv_winograd_pays(p);
 }
 
-PackedWeights::PackedWeights(const Graph& graph, const Node& node, bool is_winograd)
-    : pack_{}, kernel_(node.op == &kConvTranspose ? kTranspose : is_winograd ? kWinograd : kDirect) {
+void pack_weights(const Graph& graph, const Node& node, bool is_winograd, Packed& packed) {
     const Value& in = graph.values[node.inputs[0]];
-    pack_.weight = node.a, pack_.in_channels = in.channels;
-    pack_.taps = node.kernel[0] * node.kernel[1] * node.kernel[2];
-    pack_.in = map_of(node.in_lanes), pack_.out = map_of(node.out_lanes);
-    pack_.element = in.is_blocked ? in.element : Element::kF32;
-    pack_.x_is_planar = !in.is_blocked;
-}
-
-size_t PackedWeights::bytes() const {
-    if (kernel_ == kTranspose) return conv_transpose_blocked_pack_bytes(pack_);
-    return kernel_ == kWinograd ? conv_winograd_pack_bytes(pack_) : conv_blocked_pack_bytes(pack_);
-}
-
-void PackedWeights::pack(void* to) const {
-    if (kernel_ == kTranspose) return conv_transpose_blocked_pack(pack_, to);
-    kernel_ == kWinograd ? conv_winograd_pack(pack_, to) : conv_blocked_pack(pack_, to);
+    const bool is_transposed = node.op == &kConvTranspose;
+    ConvPack pack{};
+    pack.weight = node.a, pack.in_channels = in.channels;
+    pack.taps = node.kernel[0] * node.kernel[1] * node.kernel[2];
+    pack.in = map_of(node.in_lanes), pack.out = map_of(node.out_lanes);
+    pack.element = in.is_blocked ? in.element : Element::kF32;
+    pack.x_is_planar = !in.is_blocked;
+    std::vector<float> offset;
+    if (pack.element == Element::kU8) {
+        packed.scale.assign(node.out_lanes.size(), 0.0f), offset.assign(node.out_lanes.size(), 0.0f);
+        pack.in_scale = in.lane_scale.data(), pack.out_scale = packed.scale.data(), pack.offset = offset.data();
+    }
+    const size_t bytes = is_transposed ? conv_transpose_blocked_pack_bytes(pack)
+                         : is_winograd ? conv_winograd_pack_bytes(pack)
+                                       : conv_blocked_pack_bytes(pack);
+    const Slot<std::byte> all = packed.arena.plan<std::byte>(bytes);
+    packed.arena.commit();
+    std::byte* to = packed.arena.get(all);
+    if (is_transposed) {
+        conv_transpose_blocked_pack(pack, to);
+    } else if (is_winograd) {
+        conv_winograd_pack(pack, to);
+    } else {
+        conv_blocked_pack(pack, to);
+    }
+    packed.weight = to;
+    for (size_t lane = 0; lane < offset.size(); ++lane)
+        packed.bias.push_back((node.bias.empty() ? 0.0f : node.bias[lane]) - offset[lane] * packed.scale[lane]);
 }
 
 }  // namespace covfast

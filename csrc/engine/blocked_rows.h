@@ -6,7 +6,6 @@
 
 #include "engine/graph.h"
 #include "engine/network.h"
-#include "kernels/conv_blocked.h"
 
 namespace covfast {
 
@@ -18,22 +17,15 @@ const OpRow* blocked_copy(const Node& node);            // concat and slice
 
 // From one layout to the other; only the engine makes such nodes.
 const OpRow& reorder_row();
+// From bf16 to u8; only the engine makes such nodes.
+const OpRow& quantise_row();
 
 bool has_packed_weights(const Node& node);
 bool may_use_winograd(const Node& node, const NetworkOptions& options);
 // Whether it is faster at these sizes.
 bool winograd_pays(const Node& node, const Operands& o);
 
-// The weights of a node that has_packed_weights(), in its kernel's order.
-class PackedWeights {
-public:
-    PackedWeights(const Graph& graph, const Node& node, bool is_winograd);
-    size_t bytes() const;
-    void pack(void* to) const;
-
-private:
-    ConvPack pack_;
-    enum { kDirect, kWinograd, kTranspose } kernel_;
-};
+// Packs the weights of a node that has_packed_weights() in its kernel's order.
+void pack_weights(const Graph& graph, const Node& node, bool is_winograd, Packed& packed);
 
 }  // namespace covfast

@@ -18,7 +18,8 @@ int index_of_producer(const Graph& graph, int value) {
 }
 
 bool has_epilogue(const Node& node, bool is_blocked) {
-    return is(node, "conv") || is(node, "spatial_pyramid") || (is_blocked && is(node, "group_norm"));
+    const bool is_blocked_norm = is_blocked && is(node, "group_norm") && node.groups == node.out_channels;
+    return is(node, "conv") || is(node, "spatial_pyramid") || is_blocked_norm;
 }
 
 // The node's result becomes that of `last`, a node that alone reads it and is now part of it.

@@ -42,6 +42,7 @@ struct Value {
     std::vector<int64_t> runs{};
     int home = -1;      // the value in whose memory it lies, from row `first` on (a slice, or a part of a concat)
     int64_t first = 0;  // channels; lanes where blocked
+    std::vector<float> lane_scale{};  // of u8: what one unit is worth in each lane
 };
 
 struct OpRow;
@@ -79,6 +80,7 @@ struct Node {
     float a_value = 0, b_value = 0;          // where they are one number
 
     Fused fused;
+    float u8_scale = 1;                                             // what one unit of a u8 result is worth
     std::vector<int64_t> dilations;                                 // of a spatial pyramid, one per branch
     const float* gate_bias = nullptr;                               // of a spatial pyramid
     std::vector<float> branch_weight;                               // of a spatial pyramid
@@ -105,6 +107,7 @@ struct Operands {
     void* scratch = nullptr;         // as many bytes as the row's scratch() says
     std::array<ResizeAxis, 3> axes;  // of a resize
     const void* weight = nullptr;    // packed for the blocked layout
+    const float* scale = nullptr;    // of u8 products (kernels/conv_blocked.h)
     bool is_winograd = false;
 
     const float* in_f32(size_t i) const { return static_cast<const float*>(x[i]); }

@@ -37,7 +37,8 @@ std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> pa
 void Network::compile() {
     const bool is_blocked = is_of_many_channels(graph_);
     fuse(graph_, is_blocked);
-    if (is_blocked) assign_blocked_layout(graph_, options_.element);
+    if (is_blocked) assign_blocked_layout(graph_, options_.element == Element::kU8 ? Element::kBf16 : options_.element);
+    if (is_blocked && options_.element == Element::kU8) quantise(graph_, options_.ranges);
     place_values(graph_);
     fill_rows(graph_);
     const auto need = [&](const char* kernel) {
@@ -51,19 +52,11 @@ void Network::compile() {
     }
 }
 
-const void* Network::packed_weights(size_t node, bool is_winograd) const {
+const Packed& Network::packed_weights(size_t node, bool is_winograd) const {
     const std::lock_guard lock(packing_);
     const auto [at, is_new] = packed_.try_emplace({node, is_winograd});
-    Arena& arena = at->second;
-    Slot<std::byte> all;
-    all.count = 0;
-    if (is_new) {
-        const PackedWeights packing(graph_, graph_.nodes[node], is_winograd);
-        all = arena.plan<std::byte>(packing.bytes());
-        arena.commit();
-        packing.pack(arena.get(all));
-    }
-    return arena.get(all);
+    if (is_new) pack_weights(graph_, graph_.nodes[node], is_winograd, at->second);
+    return at->second;
 }
 
 void Network::read_input_contract(const Json& json) {

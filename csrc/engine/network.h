@@ -11,12 +11,20 @@
 #include "core/arena.h"
 #include "engine/graph.h"
 #include "engine/package.h"
+#include "engine/quantise.h"
 
 namespace covfast {
 
 struct NetworkOptions {
-    Element element = Element::kF32;  // of the values of a network of many channels; kBf16: precision bf16
+    Element element = Element::kF32;  // of the values of a network of many channels; kU8: of those that it may
     bool exact = false;               // no algorithm with fewer operations than the definition (Winograd)
+    Ranges ranges{};                  // of kU8
+};
+
+struct Packed {
+    Arena arena;
+    const void* weight = nullptr;
+    std::vector<float> scale, bias;  // of u8 products; the bias makes up for 128 standing for 0
 };
 
 class Network {
@@ -36,7 +44,7 @@ public:
     void require_size(const Axes& size) const;
 
     // The weights of a blocked node as a kernel wants them: packed when first asked for, kept for all sessions.
-    const void* packed_weights(size_t node, bool is_winograd) const;
+    const Packed& packed_weights(size_t node, bool is_winograd) const;
 
 private:
     Network() = default;
@@ -50,7 +58,7 @@ private:
     Axes fixed_size_{0, 0, 0};  // 0: any
     std::vector<const char*> kernels_;
     mutable std::mutex packing_;
-    mutable std::map<std::pair<size_t, bool>, Arena> packed_;
+    mutable std::map<std::pair<size_t, bool>, Packed> packed_;
 };
 
 }  // namespace covfast

@@ -1,5 +1,8 @@
 #include "engine/session.h"
 
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <string_view>
 #include <utility>
 
@@ -93,7 +96,9 @@ void Session::prepare_operands() {
                         " entries for the resizes, expected at most ", kTableLimit);
         if (has_packed_weights(node)) {
             o.is_winograd = may_use_winograd(node, network_->options()) && winograd_pays(node, o);
-            o.weight = network_->packed_weights(i, o.is_winograd);
+            const Packed& packed = network_->packed_weights(i, o.is_winograd);
+            o.weight = packed.weight;
+            if (!packed.scale.empty()) o.scale = packed.scale.data(), o.epilogue.bias = packed.bias.data();
         }
         scratch_bytes.push_back(node.op->scratch == nullptr ? 0 : node.op->scratch(node, o, context_));
         operands_.push_back(std::move(o));
@@ -122,20 +127,39 @@ void Session::attach(const float* in, float* out) {
     }
 }
 
-void Session::run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress) {
+float Session::range_of(size_t i) const {
+    const Shape& shape = operands_[i].out;
+    COVFAST_REQUIRE(shape.element == Element::kF32, UNAVAILABLE,
+                    "precision: got values that are not f32, expected f32");
+    const float* y = operands_[i].out_f32();
+    float greatest = 0;
+    for (int64_t k = 0; k < shape.rows() * shape.plane(); ++k) greatest = std::max(greatest, std::abs(y[k]));
+    return greatest;
+}
+
+void Session::run_node(size_t i, StepNotes* notes) {
+    const Node& node = network_->graph().nodes[i];
+    const auto start = std::chrono::steady_clock::now();
+    node.op->run(node, operands_[i], context_);
+    if (notes == nullptr) return;
+    notes->ms[i] += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    if (notes->has_ranges) notes->ranges[i] = std::max(notes->ranges[i], range_of(i));
+}
+
+void Session::run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress, StepNotes* notes) {
     COVFAST_REQUIRE(n >= 0, SHAPE, "x: got a batch of ", n, ", expected 0 or more");
     const Running running(is_running_);
     const Team team(context_.threads);
-    const std::vector<Node>& nodes = network_->graph().nodes;
     const Shape in = in_shape(), out = out_shape();
-    const int64_t steps = static_cast<int64_t>(nodes.size()), total = n * steps;
+    const int64_t steps = static_cast<int64_t>(operands_.size()), total = n * steps;
+    if (notes != nullptr) notes->ms.assign(operands_.size(), 0.0), notes->ranges.assign(operands_.size(), 0.0f);
     for (int64_t image = 0; image < n; ++image) {
         attach(batch_in + image * in.channels * in.plane(), batch_out + image * out.channels * out.plane());
         for (int64_t i = 0; i < steps; ++i) {
             const int64_t done = image * steps + i;
             progress.poll("network", done, total);
             const PollScope scope(progress, "network", done, total);
-            nodes[i].op->run(nodes[i], operands_[i], context_);
+            run_node(static_cast<size_t>(i), notes);
         }
     }
 }

@@ -14,6 +14,13 @@
 
 namespace covfast {
 
+// Of each node, over all images of a run.
+struct StepNotes {
+    std::vector<double> ms;
+    bool has_ranges = false;
+    std::vector<float> ranges;  // greatest magnitude of what it makes
+};
+
 // CPU backends read the weights of a planar network where the package is mapped.
 class Session {
 public:
@@ -28,11 +35,15 @@ public:
     // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping. One image after the other:
     // its values stay in the caches. The same bits for any number of threads. Polls `progress` between nodes and
     // within long ones. Throws SHAPE, CANCELLED, VALUE_RANGE if a run is under way: its memory is the session's.
-    void run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress);
+    // `notes`, if given, receives what each node of the graph took and gave. Throws UNAVAILABLE if ranges are asked
+    // for of values that are not f32.
+    void run(const float* batch_in, float* batch_out, int64_t n, const Progress& progress, StepNotes* notes = nullptr);
 
 private:
     void infer_shapes(const Axes& size);
     void prepare_operands();
+    void run_node(size_t i, StepNotes* notes);
+    float range_of(size_t i) const;
     void attach(const float* in, float* out);
 
     std::shared_ptr<const Network> network_;

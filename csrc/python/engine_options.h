@@ -7,12 +7,13 @@
 
 namespace covfast::python {
 
-// Throws UNAVAILABLE if there is no such precision.
-inline NetworkOptions network_options(const std::string& precision, bool exact) {
-    const bool is_bf16 = precision == "bf16";
-    COVFAST_REQUIRE(is_bf16 || precision == "fp32", UNAVAILABLE, "precision: got '", precision,
-                    "', expected 'fp32' or 'bf16'");
-    return {is_bf16 ? Element::kBf16 : Element::kF32, exact};
+// `ranges`: of "int8" alone. Throws UNAVAILABLE if there is no such precision.
+inline NetworkOptions network_options(const std::string& precision, bool exact, const Ranges& ranges = {}) {
+    if (precision == "fp32") return {Element::kF32, exact, {}};
+    if (precision == "bf16") return {Element::kBf16, exact, {}};
+    COVFAST_REQUIRE(precision == "int8", UNAVAILABLE, "precision: got '", precision,
+                    "', expected 'fp32', 'bf16' or 'int8'");
+    return {Element::kU8, exact, ranges};
 }
 
 }  // namespace covfast::python
