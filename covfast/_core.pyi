@@ -220,18 +220,18 @@ def conv_transpose_blocked(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def conv_winograd(
-    arg0: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
-    arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
-    arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
-    arg5: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
-    arg6: typing.Annotated[
+    x: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    in_lanes: numpy.typing.NDArray[numpy.int32],
+    out_lanes: numpy.typing.NDArray[numpy.int32],
+    bias: numpy.typing.NDArray[numpy.float32] | None,
+    slope: numpy.typing.NDArray[numpy.float32] | None,
+    operands: typing.Annotated[
         collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None], "FixedSize(3)"
     ],
-    arg7: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
-    arg8: str,
-    arg9: typing.SupportsInt | typing.SupportsIndex,
+    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[
     numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None, numpy.typing.NDArray[numpy.float32]
 ]: ...

@@ -101,6 +101,10 @@ std::tuple<FloatArray, Operand, FloatArray> run_conv_winograd(const FloatArray& 
 
 }  // namespace
 
-void register_winograd(py::module_& m) { m.def("conv_winograd", run_conv_winograd); }
+void register_winograd(py::module_& m) {
+    m.def("conv_winograd", run_conv_winograd, py::arg("x").noconvert(), py::arg("weight").noconvert(),
+          py::arg("in_lanes").noconvert(), py::arg("out_lanes").noconvert(), py::arg("bias").noconvert(),
+          py::arg("slope").noconvert(), py::arg("operands"), py::arg("padding"), py::arg("device"), py::arg("threads"));
+}
 
 }  // namespace covfast::python
