@@ -93,9 +93,11 @@ def conv_winograd(
         raise ShapeError(describe("weight", f"shape {taps.shape}", f"(out, {image.shape[1]}, kD, kH, kW)"))
     channels = taps.shape[0]
     lanes_in, lanes_out = _lane_map(in_lanes, taps.shape[1]), _lane_map(out_lanes, channels)
-    numbers = [_each_lane(name, v, lanes_out, channels) for name, v in (("bias", bias), ("slope", slope))]
-    operands = tuple(None if v is None else _lanes_of(_image(v), lanes_out) for v in (before, after, other))
-    options = (*numbers, operands, tuple(padding), device, threads or 0)
-    y, total, stats = _core.conv_winograd(_lanes_of(image, lanes_in), taps, lanes_in, lanes_out, *options)
+    biases, slopes = (_each_lane(n, v, lanes_out, channels) for n, v in (("bias", bias), ("slope", slope)))
+    operands = [None if v is None else _lanes_of(_image(v), lanes_out) for v in (before, after, other)]
+    maps = (lanes_in, lanes_out)
+    y, total, stats = _core.conv_winograd(
+        _lanes_of(image, lanes_in), taps, *maps, biases, slopes, operands, list(padding), device, threads or 0
+    )
     sums = None if total is None else _channels_of(total, lanes_out, channels)
     return _channels_of(y, lanes_out, channels), sums, stats
