@@ -1,4 +1,4 @@
-"""covfast's native engine from a model package: fp32, direct convolutions only ("exact"), bf16, int8."""
+"""covfast's native engine from a model package: fp32, direct convolutions only ("exact"), bf16, calibrated int8."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import networks
+import numpy as np
+
 import covfast
-from covfast.engines import PRECISIONS
 
 KINDS = {"fp32": "covfast fp32", "exact": "covfast fp32, direct", "bf16": "covfast bf16", "int8": "covfast int8"}
-KINDS = {kind: text for kind, text in KINDS.items() if kind == "exact" or kind in PRECISIONS}
 
 
 def versions() -> dict[str, str]:
@@ -19,7 +20,11 @@ def versions() -> dict[str, str]:
 
 def prepare(name: str, kind: str, threads: int, folder: Path, is_small: bool) -> Callable[[Any], Any]:
     """The network as a function of one array."""
-    return open_file(folder / f"{name}.covfast", kind, threads)
+    path = folder / f"{name}.covfast"
+    if kind == "int8":
+        samples = np.concatenate(networks.NETWORKS[name].calibration(is_small))
+        return covfast.load(path, device="cpu", threads=threads, precision="int8", calibration=samples)
+    return open_file(path, kind, threads)
 
 
 def open_file(path: Path, kind: str, threads: int) -> Callable[[Any], Any]:
@@ -31,8 +36,6 @@ def open_file(path: Path, kind: str, threads: int) -> Callable[[Any], Any]:
 
 def write(name: str, folder: Path) -> Path:
     """Export the network to a package; a file that is there is kept."""
-    import networks
-
     path, network = folder / f"{name}.covfast", networks.NETWORKS[name]
     if not path.exists():
         covfast.export(network.module(), path, network.small, multiple=network.multiple)

@@ -36,6 +36,10 @@ class Network:
         """A batch of normally distributed numbers."""
         return np.random.default_rng(seed).standard_normal(self.small if is_small else self.shape, dtype=np.float32)
 
+    def calibration(self, is_small: bool) -> list[npt.NDArray[np.float32]]:
+        """What a quantiser sees, each of the input's shape."""
+        return [self.input(is_small, 1 + seed) for seed in range(self.samples)]
+
     def module(self) -> Any:
         """The module in evaluation mode, the same numbers every time."""
         import torch

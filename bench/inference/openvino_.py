@@ -54,7 +54,7 @@ def _quantised(name: str, path: Path, is_small: bool) -> Path:
     if not target.exists():
         network = networks.NETWORKS[name]
         model = openvino.Core().read_model(path)
-        samples = [network.input(is_small, 1 + seed) for seed in range(network.samples)]
+        samples = network.calibration(is_small)
         chosen = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
         openvino.save_model(chosen, target, compress_to_fp16=False)
     return target
