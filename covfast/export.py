@@ -144,7 +144,7 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
 
     from covfast.engines import load
 
-    net = load(path, device="cpu")
+    net = load(path, device="cpu", exact=True)
     rng = np.random.default_rng(0)
     for batch, share in ((2, 0.5), (1, 0.75)):
         counts = [round(n * share / step) for n, step in zip(shape[2:], steps, strict=True)]
