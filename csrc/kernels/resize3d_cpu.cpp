@@ -1,10 +1,10 @@
 // One item is one output row, up to kColumns columns at a time. The 2 (D = 1) or 4 input rows around it are mixed
 // first, column by column of the input, into a row in L1, whose last sample is repeated once; then left and right
-// neighbours are picked from that row and mixed. Where 16 neighbouring outputs need no more than 32 neighbouring
-// inputs, as whenever an image grows, AVX-512 picks them out of two registers, else each is gathered. Where an image
-// shrinks so far that the mixed row would be long, each output reads its samples itself. A nearest resize copies from
-// one row.
-#include "cpu/isa.h"
+// neighbours are picked from that row and mixed. Where a size is doubled, two outputs share their samples, and
+// registers are spread; where 16 neighbouring outputs need no more than 32 neighbouring inputs, as whenever an image
+// grows, AVX-512 picks them out of two registers; else each is gathered. Where an image shrinks so far that the mixed
+// row would be long, each output reads its samples itself. A nearest resize copies from one row.
+#include "cpu/simd.h"
 #include "kernels/planar_epilogue.h"
 #include "kernels/resize3d.h"
 #include "kernels/table.h"
@@ -39,15 +39,21 @@ inline float mix_column(const Rows& r, int64_t i) {
     return r.back == 0 ? near : mix(near, mix(r.at[i + r.back], r.at[i + r.back + r.down], r.fh), r.fd);
 }
 
-void mix_rows(const Rows& r, int64_t first, int64_t n, float* mixed) {
-    const Vec fh = fill(r.fh), fd = fill(r.fd);
-    const float *a = r.at + first, *b = a + r.down, *c = a + r.back, *d = b + r.back;
-    for (int64_t i = 0; i < n; i += kVecLanes) {
-        const int64_t lanes = n - i < kVecLanes ? n - i : kVecLanes;
-        Vec v = mix(load_first(a + i, lanes), load_first(b + i, lanes), fh);
-        if (r.back != 0) v = mix(v, mix(load_first(c + i, lanes), load_first(d + i, lanes), fh), fd);
-        store(mixed + i, v);
-    }
+// `get` loads one register, or the part of it that exists.
+template <class Get>
+inline Vec mix_register(const Rows& r, int64_t i, Get get) {
+    const float* a = r.at + i;
+    const Vec near = mix(get(a), get(a + r.down), fill(r.fh));
+    return r.back == 0 ? near : mix(near, mix(get(a + r.back), get(a + r.back + r.down), fill(r.fh)), fill(r.fd));
+}
+
+void mix_rows(const Rows& rows, int64_t first, int64_t n, float* mixed) {
+    const Rows r = rows;  // a copy, which no store of this function can change
+    int64_t i = 0;
+    for (; i + kVecLanes <= n; i += kVecLanes)
+        store(mixed + i, mix_register(r, first + i, [](const float* p) { return load(p); }));
+    const int64_t rest = n - i;
+    if (rest > 0) store(mixed + i, mix_register(r, first + i, [rest](const float* p) { return load_first(p, rest); }));
 }
 
 // Output columns [begin, begin + n) and what they need of a row: columns [first, first + inputs), and where in it the
@@ -56,6 +62,7 @@ struct Columns {
     int64_t begin, n, first, inputs;
     int64_t pitch, rows;     // of mixed rows, and how many of them are mixed at a time
     bool is_mixed, is_near;  // the inputs fit into a mixed row; 16 outputs' inputs into two registers
+    bool is_doubled;         // from output 1 on, two neighbours share their samples
     alignas(64) int32_t left[kColumns];
 };
 
@@ -65,14 +72,47 @@ void set_columns(Columns& c, const Resize3dParams& p, int64_t begin) {
     c.first = left[0], c.inputs = left[c.n - 1] - c.first + 1;
     if (left[c.n - 1] + 1 < p.in_size[2]) ++c.inputs;
     c.pitch = (c.inputs + 1 + 31) / 16 * 16, c.rows = kMixed / c.pitch < kMostRows ? kMixed / c.pitch : kMostRows;
-    c.is_mixed = c.rows > 0, c.is_near = true;
+    c.is_mixed = c.rows > 0, c.is_near = true, c.is_doubled = c.is_mixed && c.n > 1;
     for (int64_t i = 0; c.is_mixed && i < c.n; ++i) c.left[i] = static_cast<int32_t>(left[i] - c.first);
     for (int64_t i = 0; c.is_mixed && i < c.n; i += 16)
         c.is_near = c.is_near && c.left[i + 15 < c.n ? i + 15 : c.n - 1] - c.left[i] < 31;
+    for (int64_t i = 1; c.is_doubled && i < c.n; ++i) c.is_doubled = c.left[i] == c.left[1] + (i - 1) / 2;
 }
 
-void mix_columns(const Columns& c, const float* mixed, const float* fraction, float* __restrict y) {
+#if defined(__AVX512F__)
+#define COVFAST_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define COVFAST_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX2__)
+#define COVFAST_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define COVFAST_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define COVFAST_LOW 0, 4, 1, 5
+#define COVFAST_HIGH 2, 6, 3, 7
+#endif
+
+// The columns of a doubled size, as far as whole registers reach; returns the first that is left. Outputs 2 i and
+// 2 i + 1 lie between samples i - 1, i and i, i + 1, counted from the left neighbour of output 1.
+int64_t mix_doubled_columns(const Columns& c, const float* mixed, const float* fraction, float* __restrict y) {
     int64_t o = 0;
+    const float* from = mixed + c.left[1];
+    for (; o + 2 * kVecLanes <= c.n; o += 2 * kVecLanes, from += kVecLanes) {
+        const Vec before = load(from - 1), here = load(from), after = load(from + 1);
+        const Vec a_low = __builtin_shufflevector(before, here, COVFAST_LOW);
+        const Vec b_low = __builtin_shufflevector(here, after, COVFAST_LOW);
+        const Vec a_high = __builtin_shufflevector(before, here, COVFAST_HIGH);
+        const Vec b_high = __builtin_shufflevector(here, after, COVFAST_HIGH);
+        store(y + o, mix(a_low, b_low, load(fraction + o)));
+        store(y + o + kVecLanes, mix(a_high, b_high, load(fraction + o + kVecLanes)));
+    }
+    return o;
+}
+
+#undef COVFAST_LOW
+#undef COVFAST_HIGH
+
+void mix_columns(const Columns& c, const float* mixed, const float* fraction, float* __restrict y) {
+    int64_t o = c.is_doubled ? mix_doubled_columns(c, mixed, fraction, y) : 0;
+    if (o > 0) y[0] = mix(mixed[c.left[0]], mixed[c.left[0] + 1], fraction[0]);  // the only one with its own left
 #if defined(__AVX512F__)
     for (; c.is_near && o + 16 <= c.n; o += 16) {
         const float* from = mixed + c.left[o];
@@ -97,7 +137,7 @@ void resize_long_row(const Resize3dParams& p, const Columns& c, const Rows& rows
 // Columns of the output rows [begin, end), at most c.rows of them where they are mixed.
 void resize_rows(const Resize3dParams& p, const Columns& c, int64_t begin, int64_t end) {
     const int64_t in_count = p.in_size[0] * p.in_size[1] * p.in_size[2];
-    alignas(64) float mixed[kMixed + 2 * kVecLanes];
+    alignas(64) float memory[kMixed + 3 * 16], *const mixed = memory + 16;  // a row may be read from -1 on
     for (int64_t r = begin; r < end; ++r) {
         const int64_t oh = r % p.out_size[1], od = r / p.out_size[1] % p.out_size[0];
         const Rows rows = rows_of(p, p.x + r / p.out_size[1] / p.out_size[0] * in_count, od, oh);
