@@ -32,6 +32,7 @@ PYTHON = {
     "ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
     "blocked_ops": {*BASE, "_core"},
+    "planar_ops": {*BASE, "_core"},
     "blocked_layers": {*BASE, "_core", "blocked_ops"},
     "blocked_conv": {*BASE, "_core", "blocked_ops"},
     "models": {*BASE, "package", "export"},
