@@ -89,13 +89,15 @@ std::tuple<FloatArray, Operand, FloatArray> run_conv_winograd(const FloatArray& 
     p.epilogue.after = data_of(operands[1], y.size(), "after");
     p.epilogue.other = data_of(operands[2], y.size(), "other");
     p.epilogue.total = total ? total->mutable_data() : nullptr;
-    py::gil_scoped_release nogil;
-    const Context context{&choose_backend(device, {"conv_winograd"}), threads};
-    const DeviceArray<std::byte> weights(*context.backend, conv_winograd_pack_bytes(pack));
-    const DeviceArray<std::byte> workspace(*context.backend, conv_winograd_workspace(p, threads));
-    conv_winograd_pack(pack, weights.data());
-    p.weight = weights.data(), p.workspace = workspace.data();
-    conv_winograd(p, context);
+    {
+        py::gil_scoped_release nogil;
+        const Context context{&choose_backend(device, {"conv_winograd"}), threads};
+        const DeviceArray<std::byte> weights(*context.backend, conv_winograd_pack_bytes(pack));
+        const DeviceArray<std::byte> workspace(*context.backend, conv_winograd_workspace(p, threads));
+        conv_winograd_pack(pack, weights.data());
+        p.weight = weights.data(), p.workspace = workspace.data();
+        conv_winograd(p, context);
+    }
     return {y, total, stats};
 }
 
