@@ -173,7 +173,7 @@ public:
     }
 
 private:
-    static constexpr int kAwake = 4000;  // some 50 to 100 microseconds
+    static constexpr int kAwake = 40000;  // about a millisecond
     int turns_ = 0;
 };
 

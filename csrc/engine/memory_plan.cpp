@@ -18,7 +18,8 @@ struct Range {
     size_t last_use;  // node after which it is free
 };
 
-// Ranges in use, sorted; each new one takes the lowest gap.
+// Ranges in use, sorted; each new one takes the lowest gap. Their begins lie at different distances from a page's: a
+// load that lies a multiple of 4 KiB from a store before it waits for that store, and such arrays share cache sets.
 class Ranges {
 public:
     void free_before(size_t node) {
@@ -26,10 +27,12 @@ public:
     }
     size_t take(size_t bytes, size_t until) {
         bytes = aligned(std::max<size_t>(bytes, 1));
-        size_t at = 0;
+        const size_t within = taken_++ * kStagger % kPage;
+        const auto staggered = [within](size_t at) { return at + (within + kPage - at % kPage) % kPage; };
+        size_t at = staggered(0);
         for (const Range& range : in_use_) {
             if (range.begin >= at + bytes) break;
-            at = std::max(at, range.end);
+            at = std::max(at, staggered(range.end));
         }
         const Range range{at, at + bytes, until};
         const auto is_lower = [](const Range& a, const Range& b) { return a.begin < b.begin; };
@@ -44,8 +47,9 @@ public:
     size_t most() const { return most_; }
 
 private:
+    static constexpr size_t kPage = 4096, kStagger = 1024 + 64;
     std::vector<Range> in_use_;
-    size_t most_ = 0;
+    size_t most_ = 0, taken_ = 0;
 };
 
 class Planner {
