@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class GraphMaker:
         if c < parts:
             return
         cuts = [0, *sorted(self.rng.choice(np.arange(1, c), parts - 1, replace=False).tolist()), c]
-        for first, end in zip(cuts, cuts[1:], strict=False):
+        for first, end in itertools.pairwise(cuts):
             self.add("slice", [v], end - first, level, first=first, count=end - first)
 
     def _norm(self, v: str, c: int, level: int) -> None:

@@ -1,4 +1,4 @@
-"""Fused, laid out and sharing memory, a network gives what its nodes give one by one: native against the torch engine."""
+"""Fused, laid out and sharing memory, a network gives what its nodes give one by one: native against torch."""
 
 from __future__ import annotations
 
