@@ -47,7 +47,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """`-m MODEL`, `-d DEVICE` and what else a run of a model takes."""
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL, help="name or path of a model (default %(default)s)")
     parser.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda or cuda:N (default %(default)s)")
-    parser.add_argument("--precision", default="fp32", help="fp32 (default), or bf16: networks of many channels in bfloat16")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32 (default), or bf16: networks of many channels in bfloat16"
+    )
     add_threads(parser)
     parser.add_argument("--memory-limit", metavar="SIZE", help="refuse what needs more, such as 4GiB")
     add_progress(parser)

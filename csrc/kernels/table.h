@@ -41,8 +41,8 @@ struct SurfaceSearchParams;
 // the stream and return at once.
 struct Exec {
     void (*parallel_for)(RangeFn, const void* params, int64_t n, int64_t grain, int threads);
-    int threads;   // <= 0: all that the process may use
-    void* stream;  // cudaStream_t, or null
+    int threads;              // <= 0: all that the process may use
+    void* stream;             // cudaStream_t, or null
     int (*slot)() = nullptr;  // inside a block: which of the loop's threads this is, 0 to threads - 1
 };
 
