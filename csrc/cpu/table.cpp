@@ -53,7 +53,9 @@ const char* missing() {
 
 void* allocate(size_t bytes) { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }
 void release(void* memory) { std::free(memory); }
-void copy(void* to, const void* from, size_t bytes, void*) { std::memcpy(to, from, bytes); }
+void copy(void* to, const void* from, size_t bytes, void*) {
+    if (bytes != 0) std::memcpy(to, from, bytes);  // of nothing, both may be null
+}
 
 constexpr Backend kTable = {
     .name = COVFAST_NAME(COVFAST_ISA),
