@@ -38,6 +38,7 @@ class Bottle2neck(nn.Module):
         self.convs = nn.ModuleList(ConvNorm(self.width, self.width, stride=stride) for _ in range(3))
         self.pool = nn.AvgPool2d(3, stride, 1)
         self.conv3 = ConvNorm(4 * self.width, 4 * planes, 1, 0)
+        nn.init.constant_(self.conv3[1].weight, 0.2)  # random blocks as strong as their shortcuts amplify rounding
         shortcut = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
         self.downsample = nn.Sequential(shortcut, ConvNorm(cin, 4 * planes, 1, 0)) if is_first else nn.Identity()
 

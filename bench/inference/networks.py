@@ -46,23 +46,27 @@ class Network:
 
         torch.manual_seed(SEED)
         module = self.build()
-        _randomise(module)
-        with torch.no_grad():
-            module.train()(torch.from_numpy(self.input(is_small=True, seed=SEED)))
+        if _randomise(module):
+            with torch.no_grad():
+                module.train()(torch.from_numpy(self.input(is_small=False, seed=SEED)))
         return module.eval()
 
 
-def _randomise(module: Any) -> None:
-    """Random norms and slopes, and running statistics that the next run in training mode sets to what it meets."""
+def _randomise(module: Any) -> bool:
+    """Random norms and slopes; whether there are running statistics, which a run in training mode sets."""
+    import torch
     from torch import nn
 
+    has_statistics = False
     for part in module.modules():
         if isinstance(part, (nn.BatchNorm2d, nn.InstanceNorm2d, nn.InstanceNorm3d)):
-            part.weight.data.uniform_(0.7, 1.3)
+            part.weight.data.mul_(torch.empty_like(part.weight).uniform_(0.7, 1.3))
             part.bias.data.normal_(0, 0.1)
             part.momentum = None
+            has_statistics |= part.running_var is not None
         if isinstance(part, nn.PReLU):
             part.weight.data.uniform_(0.1, 0.4)
+    return has_statistics
 
 
 def _miniseg() -> Any:
