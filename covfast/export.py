@@ -7,6 +7,7 @@ called.
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from covfast.errors import BackendUnavailable, CovfastError, ShapeError, ValueRa
 TOLERANCE = 1e-4
 """Largest difference to torch, of the output's range."""
 
+_HINT = "give multiple= where it needs one"
 _SAMPLE_BATCH = 2  # a batch of 1 would be traced as the number 1
 
 
@@ -46,9 +48,9 @@ def export(
     is then compared with torch on two sizes other than `input_shape`.
 
     Args:
-        module: torch.nn.Module with one (N, C, [D,] H, W) float32 input; of several outputs the first is kept. Its
-            training mode is restored.
-        path: of the package; an existing file is replaced.
+        module: torch.nn.Module with one (N, C, [D,] H, W) float32 input; of several outputs the first is kept. The
+            training mode of each of its parts is restored.
+        path: of the package; an existing file is replaced by renaming, so that networks that run keep theirs.
         input_shape: (N, C, [D,] H, W), a typical one.
         name: of the model; the file's name without its ending if None.
         recipe: stages from a CT volume to labels; None for a bare network.
@@ -59,38 +61,71 @@ def export(
     Returns: the path.
     Raises:
         BackendUnavailable: torch is not installed.
-        ShapeError: `input_shape` does not fit.
-        ValueRangeError: an op outside the list, with its place; a module that cannot be traced.
+        ShapeError: `input_shape` or `multiple` does not fit.
+        ValueRangeError: an op outside the list, with its place; a module that cannot be traced, or gives no tensor;
+            `recipe`, `labels` or `provenance` of another kind.
         CovfastError: the native engine differs from torch by more than 1e-4 of the output's range.
     """
     path = Path(path)
-    shape = [int(n) for n in input_shape]
-    if len(shape) not in (4, 5) or min(shape) < 1:
-        raise ShapeError(describe("input_shape", tuple(shape), "(N, C, [D,] H, W), each at least 1"))
-    steps = [multiple or 1] * (len(shape) - 2) if not isinstance(multiple, Sequence) else [int(m) for m in multiple]
-    if len(steps) != len(shape) - 2 or min(steps) < 1 or any(n % m for n, m in zip(shape[2:], steps, strict=True)):
-        raise ShapeError(describe("multiple", multiple, f"one number or one per axis that divides {tuple(shape[2:])}"))
+    shape, steps = _sizes(input_shape, multiple)
     try:
         import torch
     except ModuleNotFoundError as error:
         raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
-    was_training = module.training
+    if not isinstance(module, torch.nn.Module):
+        raise ValueRangeError(describe("module", type(module).__name__, "a torch.nn.Module"))
+    facts: dict[str, Any] = {
+        "recipe": recipe,
+        "labels": {} if labels is None else labels,
+        "licence": licence or "unspecified",
+        "provenance": {} if provenance is None else provenance,
+        "name": name or path.stem,
+    }
+    _check_facts(facts)
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            fields = _lower(module, shape, steps)
-            fields |= {
-                "recipe": recipe,
-                "labels": {} if labels is None else labels,
-                "licence": licence or "unspecified",
-                "provenance": {} if provenance is None else provenance,
-                "name": name or path.stem,
-            }
+            fields = _lower(module, shape, steps) | facts
             trial = package.write(Path(folder) / path.name, **fields)
             _compare(module, trial, shape, steps)
             return package.write(path, **fields)
     finally:
-        module.train(was_training)
+        for part, was_training in modes:  # not module.train, which would thaw the norms that its owner froze
+            part.training = was_training
+
+
+def _sizes(input_shape: Any, multiple: Any) -> tuple[list[int], list[int]]:
+    """The two arguments as lists of numbers, checked."""
+    try:
+        shape = [operator.index(n) for n in input_shape]
+    except TypeError as error:
+        raise ShapeError(describe("input_shape", repr(input_shape), "(N, C, [D,] H, W), whole numbers")) from error
+    if len(shape) not in (4, 5) or min(shape) < 1:
+        raise ShapeError(describe("input_shape", tuple(shape), "(N, C, [D,] H, W), each at least 1"))
+    given = multiple if isinstance(multiple, Sequence) else [multiple or 1] * (len(shape) - 2)
+    expected = f"one number or one per axis that divides {tuple(shape[2:])}"
+    try:
+        steps = [operator.index(m) for m in given]
+    except TypeError as error:
+        raise ShapeError(describe("multiple", repr(multiple), expected)) from error
+    if len(steps) != len(shape) - 2 or min(steps) < 1 or any(n % m for n, m in zip(shape[2:], steps, strict=True)):
+        raise ShapeError(describe("multiple", multiple, expected))
+    return shape, steps
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuse what a package cannot say about a model. Raises: ValueRangeError."""
+    for key in ("recipe", "labels", "provenance"):
+        if not isinstance(facts[key], Mapping) and not (key == "recipe" and facts[key] is None):
+            raise ValueRangeError(describe(key, type(facts[key]).__name__, "a dict, or None"))
+    for key in ("name", "licence"):
+        if not isinstance(facts[key], str):
+            raise ValueRangeError(describe(key, type(facts[key]).__name__, "text, or None"))
+    for value, label in facts["labels"].items():
+        is_number = hasattr(value, "__index__") and not isinstance(value, bool)
+        if not is_number or not isinstance(label, str):
+            raise ValueRangeError(describe("labels", f"{{{value!r}: {label!r}}}", "whole numbers -> names"))
 
 
 def _lower(module: Any, shape: Sequence[int], steps: Sequence[int]) -> dict[str, Any]:
@@ -123,12 +158,12 @@ def _trace(module: Any, shape: Sequence[int], steps: Sequence[int]) -> Any:
         raise ValueRangeError(
             describe("module", reason[0] if reason else type(error).__name__, "one that torch.export traces")
         ) from error
+    if not program.graph_signature.user_outputs:
+        raise ValueRangeError(describe("module", "no output", "a tensor"))
     traced = next(node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
     fixed = [n for n in traced.meta["val"].shape[2:] if isinstance(n, int)]
     if fixed:
-        raise ValueRangeError(
-            describe("module", f"code for sizes {fixed} only", "free sizes", "give multiple= where it needs one")
-        )
+        raise ValueRangeError(describe("module", f"code for sizes {fixed} only", "free sizes", _HINT))
     return program
 
 
@@ -154,12 +189,15 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
             expected = module(torch.from_numpy(x).to(_device(module)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueRangeError(
-                describe("module", f"{reason} at a size of {sizes}", "free sizes", "give multiple= where it needs one")
-            ) from error
+            raise ValueRangeError(describe("module", f"{reason} at a size of {sizes}", "free sizes", _HINT)) from error
         while isinstance(expected, (tuple, list)):
             expected = expected[0]
-        truth, got = expected.cpu().numpy(), net(x)
+        if not isinstance(expected, torch.Tensor):
+            raise ValueRangeError(describe("module", f"an output of type {type(expected).__name__}", "a tensor"))
+        try:
+            truth, got = expected.cpu().numpy(), net(x)
+        except ShapeError as error:
+            raise ValueRangeError(describe("module", f"({error}) at a size of {sizes}", "free sizes", _HINT)) from error
         if truth.shape != got.shape:
             raise CovfastError(describe("export", f"an output of {got.shape}", f"{truth.shape}, that of torch"))
         difference, span = float(np.abs(truth - got).max()), float(truth.max() - truth.min())

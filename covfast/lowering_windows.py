@@ -12,6 +12,7 @@ import numpy as np
 
 from covfast.lowering import Lower, Lowering, op_name, whole_number
 
+_MULTIPLE = "; give multiple= where it needs one"  # ends messages about numbers that vary with the size
 _TO_THE_END = 1 << 62  # end of a slice that has none, or more
 
 
@@ -100,7 +101,7 @@ def _adaptive_pool(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
     given = a["output_size"] if isinstance(a["output_size"], (list, tuple)) else [a["output_size"]]
     sizes = [whole_number(n) for n in given] * (_rank(node) if len(given) == 1 else 1)
     if None in sizes:
-        low.refuse(node, f"an adaptive pooling to {a['output_size']}", "numbers")
+        low.refuse(node, f"an adaptive pooling to {a['output_size']}", f"numbers{_MULTIPLE}")
     is_tuple = isinstance(node.meta["val"], tuple)  # of maxima and their places
     add, op = (low.add_first, "adaptive_max_pool") if is_tuple else (low.add, "adaptive_avg_pool")
     add(node, op, [low.value(a["self"], node)], size=sizes)
@@ -142,7 +143,8 @@ def _ratio(out: Any, size: Any) -> float | None:
 def _pad(low: Lowering, node: Any, a: Mapping[str, Any]) -> None:
     rank, amounts = _rank(node), [whole_number(n) for n in a["pad"]]
     if a.get("mode", "constant") != "constant" or None in amounts or any(amounts[2 * rank :]):
-        low.refuse(node, f"a padding {a.get('mode', 'constant')} by {a['pad']}", "a constant one, by numbers")
+        hint = _MULTIPLE if None in amounts else ""
+        low.refuse(node, f"a padding {a.get('mode', 'constant')} by {a['pad']}", f"a constant one, by numbers{hint}")
     amounts = [*amounts, *[0] * (2 * rank - len(amounts))][: 2 * rank]
     _add_pad(low, node, a["self"], amounts[-2::-2], amounts[::-2], float(a["value"] or 0))
 
@@ -159,7 +161,7 @@ def crop(low: Lowering, node: Any, a: Mapping[str, Any], axis: int) -> None:
     elif total is not None and end is not None and (end < 0 or end >= _TO_THE_END):
         front = total + min(0, end)
     else:
-        low.refuse(node, "a slice of rows by what varies", "distances from both borders that are numbers")
+        low.refuse(node, "a slice of rows by what varies", f"distances from both borders that are numbers{_MULTIPLE}")
     before, after = [0] * _rank(node), [0] * _rank(node)
     before[axis - 2], after[axis - 2] = -front, front - total
     _add_pad(low, node, a["self"], before, after, 0.0)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast import _core, package
+from covfast.engines import check_threads
 from covfast.errors import (
     BackendUnavailable,
     DTypeError,
@@ -35,7 +36,6 @@ Progress = Callable[[str, int, int], None]
 
 _ENGINES = ("native",)
 _PRECISIONS = ("fp32", "bf16")
-MOST_THREADS = 256
 BASE_BYTES = 128 << 20
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -143,9 +143,7 @@ class Segmenter:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
         if precision not in _PRECISIONS:
             raise BackendUnavailable(describe("precision", repr(precision), " or ".join(map(repr, _PRECISIONS))))
-        is_count = isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= MOST_THREADS
-        if threads is not None and not is_count:
-            raise ValueRangeError(describe("threads", repr(threads), f"a whole number from 1 to {MOST_THREADS}"))
+        check_threads(threads)
         if not isinstance(device, str):
             raise ValueRangeError(describe("device", repr(device), "'auto', 'cpu', 'cuda' or 'cuda:N'"))
         path = find(model)

@@ -160,6 +160,22 @@ def test_export_keeps_the_training_mode(tmp_path: Path) -> None:
         assert module[1].num_batches_tracked == 0
 
 
+def test_export_keeps_the_mode_of_every_part(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()))
+    module.train()
+    module[1].eval()  # frozen, as for fine-tuning
+    module[2][0].eval()
+    covfast.export(module, tmp_path / "m.covfast", (1, 1, 8, 8))
+    assert [part.training for part in module.modules()] == [True, True, False, True, False, True]
+    module.eval()
+    module[2][1].train()
+    with pytest.raises(ShapeError):
+        covfast.export(module, tmp_path / "m.covfast", (1, 1, 8))
+    with pytest.raises(ValueRangeError):
+        covfast.export(nn.Sequential(module, nn.Tanh()), tmp_path / "m.covfast", (1, 1, 8, 8))
+    assert [part.training for part in module.modules()] == [False] * 5 + [True]
+
+
 class Inside(nn.Module):
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -297,6 +313,54 @@ def test_export_wrong_arguments_raise(tmp_path: Path) -> None:
         covfast.export(module, tmp_path / "m.covfast", (1, 2, 16, 16), multiple=5)
     with pytest.raises(ShapeError, match="multiple: got"):
         covfast.export(module, tmp_path / "m.covfast", (1, 2, 16, 16), multiple=[4])
+    with pytest.raises(ShapeError, match="multiple: got '4'"):
+        covfast.export(module, tmp_path / "m.covfast", (1, 2, 16, 16), multiple="4")  # type: ignore[arg-type]
+    for shape in (None, 4, (1, 2, "16", 16), (1, 2, 16.5, 16)):
+        with pytest.raises(ShapeError, match="input_shape: got"):
+            covfast.export(module, tmp_path / "m.covfast", shape)  # type: ignore[arg-type]
+    for wrong in (None, "net", lambda x: x):
+        with pytest.raises(ValueRangeError, match=r"module: got .*, expected a torch\.nn\.Module"):
+            covfast.export(wrong, tmp_path / "m.covfast", (1, 2, 16, 16))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("labels", ["a", "b"]),
+        ("labels", {0: 1}),
+        ("labels", {"lung": "a"}),
+        ("labels", {True: "a"}),
+        ("recipe", [1]),
+        ("provenance", "the net"),
+        ("licence", 3),
+        ("name", 3),
+    ],
+)
+def test_export_facts_of_a_wrong_kind_raise(tmp_path: Path, field: str, wrong: Any) -> None:
+    with pytest.raises(ValueRangeError, match=f"{field}: got"):
+        covfast.export(nn.Conv2d(2, 2, 1), tmp_path / "m.covfast", (1, 2, 16, 16), **{field: wrong})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_module_that_gives_no_tensor_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueRangeError, match="module: got an output of type dict, expected a tensor"):
+        covfast.export(Applied(lambda x: {"a": torch.relu(x)}), tmp_path / "m.covfast", (1, 2, 16, 16))
+    with pytest.raises(ValueRangeError, match="module: got no output, expected a tensor"):
+        covfast.export(Applied(lambda x: ()), tmp_path / "m.covfast", (1, 2, 16, 16))
+
+
+HINTS = {
+    "padding": lambda x: F.pad(x, (x.shape[3] // 2, 0)),
+    "pooling": lambda x: F.adaptive_avg_pool2d(x, (x.shape[2] // 2, 1)),
+    "pooling to a number": lambda x: F.adaptive_avg_pool2d(x, 4),
+}
+
+
+@pytest.mark.parametrize("case", HINTS)
+def test_export_of_what_needs_a_multiple_says_so(tmp_path: Path, case: str) -> None:
+    with pytest.raises(ValueRangeError, match="; give multiple= where it needs one"):
+        covfast.export(Applied(HINTS[case]), tmp_path / "m.covfast", (1, 2, 24, 24))
 
 
 ORDERS = [

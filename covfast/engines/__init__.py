@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast import _core, package
-from covfast.errors import BackendUnavailable, ShapeError, ValueRangeError, describe
+from covfast.errors import BackendUnavailable, DTypeError, ShapeError, ValueRangeError, describe
 
 ENGINES = ("native", "torch")
 PRECISIONS = ("fp32", "bf16", "int8")
+MOST_THREADS = 256
+_NUMBERS = "biuf"  # kinds of dtypes: bool, integers, real floats
 
 Floats = npt.NDArray[np.float32]
 
@@ -79,22 +81,41 @@ class Network(ABC):
             progress: called with (stage, done, total) at most every 50 ms.
             cancel: asked every 50 ms.
         Returns: (N, C', [D',] H', W') float32.
-        Raises: ShapeError: axes, channels or sizes that the network does not take; Cancelled; MemoryLimitError.
+        Raises: ShapeError: axes, channels or sizes that the network does not take; DTypeError: no array of numbers;
+            ValueRangeError: NaN or infinity for "int8", `progress` or `cancel` of another kind; Cancelled;
+            MemoryLimitError.
         """
         return self._run(self._checked(x), progress, cancel)
 
-    def _checked(self, x: npt.ArrayLike) -> Floats:
-        """The batch `x` as contiguous float32. Raises: ShapeError."""
-        array = np.ascontiguousarray(x, dtype=np.float32)
+    def _checked(self, x: npt.ArrayLike, name: str = "x") -> Floats:
+        """The batch `x`, an argument of that name, as contiguous float32; a wrong one is refused before it is copied.
+
+        Raises: ShapeError, DTypeError.
+        """
+        try:
+            array = np.asarray(x)
+        except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors that need a gradient or a GPU
+            reason = str(error).strip().splitlines()
+            got = reason[0] if reason else type(x).__name__
+            raise DTypeError(describe(name, got, "an array of numbers in the CPU's memory")) from error
+        if array.dtype.kind not in _NUMBERS:
+            raise DTypeError(describe(name, f"{type(x).__name__} of {array.dtype}", "float32, or other real numbers"))
         channels = self._network.in_channels
         if array.ndim != self.rank + 2 or array.shape[1] != channels:
             axes = "D, H, W" if self.rank == 3 else "H, W"
-            raise ShapeError(describe("x", f"shape {array.shape}", f"(N, {channels}, {axes})"))
-        return array
+            raise ShapeError(describe(name, f"shape {array.shape}", f"(N, {channels}, {axes})"))
+        return np.ascontiguousarray(array, dtype=np.float32)
 
     @abstractmethod
     def _run(self, x: Floats, progress: Callable[[str, int, int], object] | None, cancel: Cancel | None) -> Floats:
         """Output of the checked, contiguous batch `x`."""
+
+
+def check_threads(threads: object) -> None:
+    """Refuse what is neither None nor a whole number from 1 to `MOST_THREADS`. Raises: ValueRangeError."""
+    is_count = isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= MOST_THREADS
+    if threads is not None and not is_count:
+        raise ValueRangeError(describe("threads", repr(threads), f"a whole number from 1 to {MOST_THREADS}"))
 
 
 def load(
@@ -108,24 +129,34 @@ def load(
 ) -> Network:
     """A model package, opened.
 
+    The file stays mapped: replace a package in use by renaming another one over it, as `covfast.export` does. One that
+    is overwritten in place changes the weights of networks that run, and one that is cut short ends the process.
+
     Args:
         path: of the package.
         engine: "native", or "torch" for the reference.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: CPU threads; None for all that the process may use. The result does not depend on it.
+        threads: CPU threads, 1 to 256; None for all that the process may use, or COVFAST_NUM_THREADS of them. The
+            result does not depend on it.
         precision: "fp32": within 1e-4 of the output's range of torch, within 5e-4 where Winograd's algorithm with its
             fewer products pays. "bf16": values and weights of a network of many channels (U-Nets) are bfloat16 with 8
             bits, sums float32, statistics of norms float32; each value within 2^-9 of itself, outputs within some
             percent of their range. "int8": what convolutions read is 8 bits, one scale a value, set by the greatest
-            magnitude on `calibration`; weights 8 bits, one scale an output channel; sums exact; the rest as bf16. Its
-            error depends on network and data: `error` of the result has that on `calibration`. Networks of few
-            channels (MiniSeg) stay float32 in every precision, which is faster there.
-        exact: never an algorithm with fewer products than the definition.
+            magnitude on `calibration`: what lies beyond it saturates; weights 8 bits, one scale an output channel;
+            sums exact; the rest as bf16. Its error depends on network and data: `error` of the result has that on
+            `calibration`. Networks of few channels (MiniSeg) stay float32 in every precision, which is faster there.
+            NaN and infinity are kept by "fp32" and "bf16"; "int8", which cannot hold them, refuses inputs with them.
+        exact: never an algorithm with fewer products than the definition; for "fp32" alone.
         calibration: (N, C, [D,] H, W) float32 inputs as the network will get, for "int8" alone.
-    Raises: FormatError, WeightsError: the package; ValueRangeError: threads; DeviceError: a device that is unknown or
-        absent; BackendUnavailable: an engine or precision that does not exist, a backend that lacks an op, torch where
-        it is not installed.
+    Raises: FormatError, WeightsError: the package; ValueRangeError: threads, a device that is no text, `exact` with
+        another precision, a calibration that is missing, of no use (empty, only zeros, NaN or infinity) or not for
+        "int8"; ShapeError, DTypeError: the calibration; DeviceError: a device that is unknown or absent;
+        BackendUnavailable: an engine or precision that does not exist, a backend that lacks an op, torch where it is
+        not installed.
     """
+    check_threads(threads)
+    if not isinstance(device, str):
+        raise ValueRangeError(describe("device", repr(device), "'auto', 'cpu', 'cuda' or 'cuda:N'"))
     if engine not in ENGINES:
         raise BackendUnavailable(describe("engine", repr(engine), f"one of {ENGINES}"))
     if precision not in PRECISIONS:
@@ -133,8 +164,8 @@ def load(
     if (precision == "int8") != (calibration is not None):
         got = "none" if calibration is None else "some"
         raise ValueRangeError(describe("calibration", got, "inputs with precision='int8', and with no other"))
-    if threads is not None and threads < 1:
-        raise ValueRangeError(describe("threads", threads, "at least 1, or None"))
+    if exact and precision != "fp32":
+        raise ValueRangeError(describe("exact", f"True with precision={precision!r}", "True with 'fp32' alone"))
     if engine == "torch":
         from covfast.engines.torch import TorchNetwork
 
@@ -144,4 +175,4 @@ def load(
     return NativeNetwork(path, device, threads, precision, exact, calibration)
 
 
-__all__ = ["ENGINES", "PRECISIONS", "Network", "load"]
+__all__ = ["ENGINES", "MOST_THREADS", "PRECISIONS", "Network", "check_threads", "load"]

@@ -7,13 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from covfast import _core
 from covfast.engines import Cancel, Floats, Network
-from covfast.errors import ValueRangeError, describe
+from covfast.errors import ValueRangeError, WeightsError, describe, file_name
 
 _SESSIONS = 4  # sizes that each thread keeps memory for
 
@@ -39,6 +40,9 @@ class Step:
 class NativeNetwork(Network):
     """A network on a backend of `covfast.backends()`.
 
+    Copies and pickles (of spawned workers, say) hold path, arguments and ranges of values, and open the package again:
+    WeightsError where the file is another one by then.
+
     Args:
         path: of the package.
         device, threads, precision, exact, calibration: as of `load`.
@@ -57,6 +61,9 @@ class NativeNetwork(Network):
         calibration: npt.ArrayLike | None,
     ) -> None:
         super().__init__(path, precision, exact)
+        self._path = os.path.abspath(os.fspath(path))
+        self._arguments = (device, threads, precision, exact)
+        self._ranges: dict[str, float] = {}  # greatest magnitude of each value, of "int8"
         self.engine = "native"
         self.backend = self._network.choose_backend(device)
         self.device = next(str(entry["device"]) for entry in _core.backends() if entry["name"] == self.backend)
@@ -64,20 +71,34 @@ class NativeNetwork(Network):
         self._local = threading.local()
         self.error: float | None = None
         if calibration is not None:
-            self._calibrate(path, device, calibration)
+            self._calibrate(device, calibration)
 
-    def _calibrate(self, path: str | os.PathLike[str], device: str, calibration: npt.ArrayLike) -> None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._path, self._arguments, self.metadata["checksum"], self._ranges, self.error)
+
+    def _checked(self, x: npt.ArrayLike, name: str = "x") -> Floats:
+        array = super()._checked(x, name)
+        if self.precision == "int8" and not np.isfinite(array).all():
+            raise ValueRangeError(describe(name, "NaN or infinity", "finite numbers with precision='int8'"))
+        return array
+
+    def _calibrate(self, device: str, calibration: npt.ArrayLike) -> None:
         """Quantise by the ranges of values on these inputs, and note the error there."""
-        x = self._checked(calibration)
-        if len(x) == 0 or not np.isfinite(x).all():
-            raise ValueRangeError(describe("calibration", f"shape {x.shape}", "at least one input of finite numbers"))
-        full = NativeNetwork(path, device, self._threads or None, "fp32", False, None)
+        x = self._checked(calibration, "calibration")
+        if not x.any():
+            raise ValueRangeError(describe("calibration", f"no value but 0, shape {x.shape}", "inputs as it will get"))
+        full = NativeNetwork(self._path, device, self._threads or None, "fp32", False, None)
         volume = self._volume(x)
         greatest = full._session(volume.shape[2:]).ranges(volume)
-        ranges = {output: top for (_, _, output, _), top in zip(full._network.steps, greatest, strict=True) if output}
-        self._network = _core.open_network(os.fsencode(path), "int8", False, ranges)
+        named = zip(full._network.steps, greatest, strict=True)
+        self._quantise({output: top for (_, _, output, _), top in named if output})
         expected = full(x)
         self.error = float(np.sqrt(np.mean((self(x) - expected) ** 2)) / max(float(expected.std()), 1e-30))
+
+    def _quantise(self, ranges: dict[str, float]) -> None:
+        """Open the package with 8 bits by these ranges."""
+        self._network = _core.open_network(os.fsencode(self._path), "int8", False, ranges)
+        self._ranges = ranges
 
     def _session(self, size: tuple[int, ...]) -> _core.Session:
         """This thread's session for one size; the oldest goes when there are too many."""
@@ -118,3 +139,21 @@ class NativeNetwork(Network):
             Step(op, kernel, output, is_blocked, float(ms))
             for (op, kernel, output, is_blocked), ms in zip(self._network.steps, times, strict=True)
         ]
+
+
+def _reopen(
+    path: str,
+    arguments: tuple[str, int | None, str, bool],
+    checksum: str,
+    ranges: dict[str, float],
+    error: float | None,
+) -> NativeNetwork:
+    """The network that was pickled. Raises: as `load`; WeightsError: the package has been replaced since."""
+    net = NativeNetwork(path, *arguments, None)
+    found = net.metadata["checksum"]
+    if found != checksum:
+        raise WeightsError(describe(file_name(path), found, f"{checksum}, of the network that was copied or pickled"))
+    if ranges:
+        net._quantise(ranges)
+        net.error = error
+    return net

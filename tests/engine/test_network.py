@@ -232,8 +232,15 @@ def test_load_wrong_arguments_raise(small: Path) -> None:
         covfast.load(small, engine="onnx")
     with pytest.raises(BackendUnavailable, match="precision: got 'int4'"):
         covfast.load(small, precision="int4")
-    with pytest.raises(ValueRangeError, match="threads: got 0"):
-        covfast.load(small, threads=0)
+    for threads in (0, 257, 10**30, True, 2.0, "2"):
+        with pytest.raises(ValueRangeError, match=f"threads: got {threads!r}, expected a whole number from 1 to 256"):
+            covfast.load(small, threads=threads)  # type: ignore[arg-type]
+    with pytest.raises(ValueRangeError, match="device: got None"):
+        covfast.load(small, device=None)  # type: ignore[arg-type]
+    for precision in ("bf16", "int8"):
+        given = None if precision == "bf16" else normal(1, 3, 8, 8)
+        with pytest.raises(ValueRangeError, match=f"exact: got True with precision='{precision}'"):
+            covfast.load(small, precision=precision, exact=True, calibration=given)
     with pytest.raises(DeviceError, match="device: got 'tpu'"):
         covfast.load(small, device="tpu")
 
