@@ -13,7 +13,11 @@ void activation_piece(ActivationKind kind, const float* x, float a, float b, flo
     if (kind == ActivationKind::kAffine) {
         for (int64_t i = 0; i < n; ++i) y[i] = a * x[i] + b;
     } else if (kind == ActivationKind::kLeaky) {
-        for (int64_t i = 0; i < n; ++i) y[i] = x[i] > 0.0f ? x[i] : a * x[i];
+        const float lowest = a == 0.0f ? -__FLT_MAX__ : -__builtin_inff();  // a slope of 0 gives 0 for -inf too
+        for (int64_t i = 0; i < n; ++i) {
+            const float v = x[i] < lowest ? lowest : x[i];
+            y[i] = v > 0.0f ? v : a * v;
+        }
     } else if (kind == ActivationKind::kRelu) {
         for (int64_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
     } else {

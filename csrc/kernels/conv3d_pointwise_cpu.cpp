@@ -13,20 +13,21 @@ constexpr int64_t kSpanFloats = 6 << 10;               // of the copied span: mo
 constexpr int64_t kMostSpan = 768;
 constexpr int64_t kMacsPerBlock = 1 << 18;
 
-// Registers of positions beside so many outputs.
-constexpr int wide(int out) { return kVecRegisters == 32 ? (out > 6 ? 3 : 4) : (out > 2 ? 2 : 4); }
+// Registers of positions beside outputs: as many as leave room for the sums, the same for all blocks of a plan, since a
+// span is a multiple of them. Blocks differ by one output at most: beside more than kFewOut none has fewer than that.
+constexpr int kFewOut = kVecRegisters == 32 ? 6 : 2, kFewWide = 4, kManyWide = kVecRegisters == 32 ? 3 : 2;
 
 struct PointwisePlan {
     Conv3dParams p;
     int64_t plane, unit, span, spans, in_per_group, out_per_group, out_blocks;
+    bool has_few_outputs;  // in each block
 };
 
 // Sums of kOut outputs on the n positions from `at` on, to y or, where sums is not null, to it. x: the first position
 // of the group's first channel.
-template <int kOut>
+template <int kOut, int kWide>
 void multiply(const PointwisePlan& plan, const float* x, int64_t step, const float* weight, const PlaneEpilogue* e,
               int64_t at, int64_t n, float* sums) {
-    constexpr int kWide = wide(kOut);
     const int64_t channels = plan.in_per_group;
     for (int64_t i = 0; i < n; i += kWide * kVecLanes) {
         Vec sum[kOut][kWide] = {};
@@ -53,14 +54,16 @@ void multiply(const PointwisePlan& plan, const float* x, int64_t step, const flo
     }
 }
 
-constexpr decltype(&multiply<1>) kMultiply[] = {multiply<1>, multiply<2>, multiply<3>,
-                                                multiply<4>,
+using Multiply = decltype(&multiply<1, kFewWide>);
+constexpr Multiply kMultiplyFew[] = {multiply<1, kFewWide>, multiply<2, kFewWide>,
 #if defined(__AVX512F__)
-                                                multiply<5>, multiply<6>, multiply<7>,
-                                                multiply<8>
+                                     multiply<3, kFewWide>, multiply<4, kFewWide>, multiply<5, kFewWide>,
+                                     multiply<6, kFewWide>
 #endif
 };
-static_assert(sizeof kMultiply / sizeof *kMultiply == kMostOut);
+constexpr Multiply kMultiplyMany[] = {multiply<kFewOut, kManyWide>, multiply<kFewOut + 1, kManyWide>,
+                                      multiply<kFewOut + 2, kManyWide>};
+static_assert(sizeof kMultiplyFew / sizeof(Multiply) == kFewOut && kFewOut + 2 == kMostOut);
 
 void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, float* scratch, float* sums) {
     const Conv3dParams& p = plan.p;
@@ -81,8 +84,9 @@ void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, f
         for (int64_t j = 0; j < end - begin; ++j)
             e[j] = plane_epilogue(p.epilogue, channel + j, p.y, (n * p.out_channels + channel + j) * plan.plane);
         for (int64_t j = 0; j < end - begin; ++j) prefetch_row(e[j], at, count);
-        kMultiply[end - begin - 1](plan, x, step, p.weight + channel * plan.in_per_group, e, at, count,
-                                   is_now ? nullptr : sums);
+        const Multiply run =
+            plan.has_few_outputs ? kMultiplyFew[end - begin - 1] : kMultiplyMany[end - begin - kFewOut];
+        run(plan, x, step, p.weight + channel * plan.in_per_group, e, at, count, is_now ? nullptr : sums);
         for (int64_t j = 0; !is_now && j < end - begin; ++j) finish_row(e[j], at, sums + j * plan.span, count);
     }
 }
@@ -101,10 +105,11 @@ void pointwise_range(const void* params, int64_t begin, int64_t end) {
 bool conv3d_pointwise(const Conv3dParams& p, const Exec& exec) {
     for (int a = 0; a < 3; ++a)
         if (p.kernel[a] != 1 || p.stride[a] != 1 || p.padding[a] != 0) return false;
-    PointwisePlan plan = {p, p.in_size[0] * p.in_size[1] * p.in_size[2], 0, 0, 0, 0, 0, 0};
+    PointwisePlan plan = {p, p.in_size[0] * p.in_size[1] * p.in_size[2], 0, 0, 0, 0, 0, 0, false};
     plan.in_per_group = p.in_channels / p.groups, plan.out_per_group = p.out_channels / p.groups;
     plan.out_blocks = (plan.out_per_group + kMostOut - 1) / kMostOut;
-    plan.unit = wide(static_cast<int>((plan.out_per_group + plan.out_blocks - 1) / plan.out_blocks)) * kVecLanes;
+    plan.has_few_outputs = plan.out_per_group <= plan.out_blocks * kFewOut;
+    plan.unit = (plan.has_few_outputs ? kFewWide : kManyWide) * kVecLanes;
     if (plan.in_per_group * plan.unit > kScratch) return false;
     plan.span = most(1, least(kMostSpan, kSpanFloats / plan.in_per_group) / plan.unit) * plan.unit;
     plan.spans = (plan.plane + plan.span - 1) / plan.span;

@@ -1,9 +1,9 @@
-// One item is a tile of 8 rows x up to 64 columns for all channels. First the sums d_k of every branch and channel: a
-// channel's input rows are copied with their zeros (kernels/padded_rows.h), then a register tile collects the taps of
-// branch after branch and is stored after each, so that d_k costs no addition. Then the mix, branch by branch: up to 8
-// outputs x 2 registers of positions are summed over the channels together with the gate, whose factor 1 + sigmoid
-// comes after the sums, so that neither d_k nor the gates are written a second time. Where the d_k of such a tile or
-// the rows around it do not fit into scratch, a tile is one row, its taps straight from x.
+// One item is a tile of kTileRows x up to kMostColumns outputs for all channels. First the sums d_k of every branch and
+// channel: a channel's input rows are copied with their zeros (kernels/padded_rows.h), then a register tile collects
+// the taps of branch after branch and is stored after each, so that d_k costs no addition. Then the mix, branch by
+// branch: up to 8 outputs x 2 registers of positions are summed over the channels together with the gate, whose factor
+// 1 + sigmoid comes after the sums, so that neither d_k nor the gates are written a second time. Where the d_k of such
+// a tile or the rows around it do not fit into scratch, a tile is one row, its taps straight from x.
 #include "kernels/depthwise_rows.h"
 #include "kernels/padded_rows.h"
 #include "kernels/spatial_pyramid.h"
@@ -13,9 +13,10 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int kMostOut = kVecRegisters == 32 ? 8 : 4;
-constexpr int64_t kMostColumns = 128;
+constexpr int64_t kMostColumns = 128, kMostTile = kTileRows * kMostColumns;  // a tile of one row may be wider
 constexpr int64_t kRows = 6 << 10, kSums = 24 << 10;  // floats of the stack: rows of a channel of x; d_k
 static_assert(kPyramidBranches * kPyramidChannels * kTileColumns <= kSums, "a row of d_k fits");
+static_assert(kMostTile % kTileColumns == 0, "a row of kMostTile columns is whole register tiles");
 
 struct PyramidPlan {
     SpatialPyramidParams p;
@@ -180,7 +181,7 @@ void mix_branch(const PyramidPlan& plan, int64_t k, const Place& at, const float
     const SpatialPyramidParams& p = plan.p;
     const int64_t blocks = (p.out_per_branch + kMostOut - 1) / kMostOut, tile = plan.rows * plan.columns;
     const int64_t n = at.rows * plan.columns, plane = p.out_size[0] * p.out_size[1];
-    float* factor = mixed + kMostOut * tile;
+    float* factor = mixed + kMostOut * tile;  // tile <= kMostTile
     find_factors(plan, k, d, tile, n, factor);
     for (int64_t b = 0; b < blocks; ++b) {
         const int64_t first = k * p.out_per_branch + b * p.out_per_branch / blocks;
@@ -197,7 +198,7 @@ void pyramid_range(const void* params, int64_t begin, int64_t end) {
     const PyramidPlan& plan = *static_cast<const PyramidPlan*>(params);
     const SpatialPyramidParams& p = plan.p;
     const int64_t plane = p.in_size[0] * p.in_size[1], tile = plan.rows * plan.columns;
-    alignas(64) float rows[kRows + kSlack], sums[kSums], mixed[(kMostOut + 1) * kTileRows * kMostColumns];
+    alignas(64) float rows[kRows + kSlack], sums[kSums], mixed[(kMostOut + 1) * kMostTile];
     for (int64_t i = begin; i < end; ++i) {
         Place at = {i / plan.tiles_w * plan.rows, i % plan.tiles_w * plan.columns, 0, 0};
         at.rows = least(plan.rows, p.out_size[0] - at.row), at.columns = least(plan.columns, p.out_size[1] - at.column);
@@ -227,7 +228,8 @@ void choose_tile(PyramidPlan& plan) {
             plan.in_rows * plan.row_pitch <= kRows && p.branches * p.m * plan.rows * plan.columns <= kSums;
         if (plan.has_register_tiles) return;
     }
-    plan.rows = 1, plan.columns = least(width, kSums / (p.branches * p.m) / kTileColumns * kTileColumns);
+    const int64_t most_columns = kSums / (p.branches * p.m) / kTileColumns * kTileColumns;
+    plan.rows = 1, plan.columns = least(width, least(kMostTile, most_columns));
 }
 
 PyramidPlan plan_of(const SpatialPyramidParams& p) {

@@ -58,6 +58,8 @@ def test_activation_nan_stays_nan(backend: str, kind: str) -> None:
 def test_activation_infinite_values_give_the_limits(backend: str) -> None:
     x = np.array([-np.inf, np.inf], np.float32).reshape(1, 1, 1, 2)
     np.testing.assert_array_equal(ops.activation(x, "relu").ravel(), [0, np.inf])
+    np.testing.assert_array_equal(ops.activation(x, "leaky", 0.0).ravel(), [0, np.inf])
+    np.testing.assert_array_equal(ops.activation(x, "leaky", 0.5).ravel(), [-np.inf, np.inf])
     np.testing.assert_array_equal(ops.activation(x, "sigmoid").ravel(), [0, 1])
 
 

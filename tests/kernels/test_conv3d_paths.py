@@ -92,6 +92,34 @@ def test_conv3d_of_leaky_keeps_nan_and_follows_the_sign(backend: str) -> None:
     np.testing.assert_array_equal(y[0, 0, 0], np.array([np.nan, -1, 0, 3], np.float32))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_conv3d_of_minus_infinity_becomes_zero_by_relu_alone(backend: str, case: str) -> None:
+    x_shape, w_shape, options = CASES[case]
+    x, w = normal(*x_shape), normal(*w_shape, seed=1)
+    shape = reference(x, w, **options).shape
+    before, slope = np.full(shape, -np.inf, np.float32), np.arange(shape[1], dtype=np.float32) % 3
+    before[0, 0, 0, 0, 0] = np.nan
+    epilogue = Epilogue(activation="leaky", slope=slope, before=before)
+    y, _ = conv3d_fused(x, w, epilogue, **{name: triple(name, value) for name, value in options.items()})
+    expected = np.broadcast_to(np.where(slope == 0, 0, -np.inf).reshape(-1, 1, 1, 1), shape).copy()
+    expected[0, 0, 0, 0, 0] = np.nan
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("parts", ["bias", "total", "sigmoid"])
+@pytest.mark.parametrize("outputs", [5, 11, 13, 19, 20, 25, 26, 27, 33])
+def test_conv3d_pointwise_of_uneven_blocks_equals_reference(backend: str, outputs: int, parts: str) -> None:
+    for inputs, size in [(1, (1, 1)), (3, (4, 12)), (16, (6, 8)), (33, (12, 16)), (7, (12, 20)), (2, (31, 65))]:
+        x, w = normal(2, inputs, 1, *size), normal(outputs, inputs, 1, 1, 1, seed=1)
+        sums = reference(x, w)
+        epilogue = epilogue_of(EPILOGUES[parts], sums.shape)
+        y, total = conv3d_fused(x, w, epilogue)
+        expected, expected_total = apply(sums, epilogue)
+        assert_close(y, expected)
+        if total is not None and expected_total is not None:
+            assert_close(total, expected_total)
+
+
 @pytest.mark.parametrize("size", [*range(1, 35), 47, 48, 49, 63, 64, 65, 70])
 @pytest.mark.parametrize("kernel", ["pointwise", "depthwise 3", "depthwise 5", "depthwise 5 strided", "dense", "3->5"])
 def test_conv3d_of_every_width_equals_reference(backend: str, size: int, kernel: str) -> None:

@@ -138,6 +138,18 @@ def test_conv_blocked_epilogue_equals_reference(backend: str, activation: str, y
     assert_close(got.total, expected + other, relative)
 
 
+@pytest.mark.parametrize("y_element", ["f32", "bf16"])
+def test_conv_blocked_minus_infinity_becomes_zero_by_relu_alone(backend: str, y_element: str) -> None:
+    x, w, slope = normal(1, 9, 1, 5, 17), normal(20, 9, 1, 3, 3, seed=1), np.arange(20, dtype=np.float32) % 3
+    before = np.full((1, 20, 1, 5, 17), -np.inf, np.float32)
+    before[0, 0, 0, 0, 0] = np.nan
+    window: dict[str, Any] = {"padding": (0, 1, 1), "activation": "leaky", "slope": slope, "y_element": y_element}
+    got = conv_blocked_fused(x, w, None, ConvolutionOptions(**window, before=before))
+    expected = np.broadcast_to(np.where(slope == 0, 0, -np.inf).reshape(1, -1, 1, 1, 1), before.shape).copy()
+    expected[0, 0, 0, 0, 0] = np.nan
+    np.testing.assert_array_equal(got.y, expected)
+
+
 @pytest.mark.parametrize("element", ["f32", "bf16", "u8"])
 def test_conv_blocked_stats_are_those_of_sum_and_bias(backend: str, element: str) -> None:
     x, w, b = normal(1, 5, 4, 15, 23), normal(21, 5, 3, 3, 3, seed=1), normal(21, seed=2)

@@ -102,6 +102,14 @@ def test_conv_winograd_epilogue_equals_reference(backend: str, names: tuple[str,
         assert_close(total, expected + extra["other"])
 
 
+def test_conv_winograd_minus_infinity_becomes_zero_by_relu_alone(backend: str) -> None:
+    x, w, b = normal(1, 18, 3, 7, 10), normal(19, 18, 3, 3, 3, seed=1), normal(19, seed=2)
+    slope, before = np.arange(19, dtype=np.float32) % 3, np.full((1, 19, 3, 7, 10), -np.inf, np.float32)
+    y, _, _ = conv_winograd(x, w, b, slope=slope, before=before)
+    expected = np.where(slope == 0, 0, -np.inf).reshape(-1, 1, 1, 1)
+    np.testing.assert_array_equal(y[0], np.broadcast_to(expected, before.shape[1:]))
+
+
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3)])
 def test_conv_winograd_statistics_are_those_of_the_sums(backend: str, kernel: tuple[int, ...]) -> None:
     padding = (kernel[0] // 2, 1, 1)

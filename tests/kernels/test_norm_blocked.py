@@ -121,6 +121,15 @@ def test_norm_blocked_variance_below_zero_counts_as_zero(backend: str) -> None:
     np.testing.assert_array_equal(blocked_ops.norm_blocked(x, stats=stats), np.zeros_like(x))
 
 
+def test_norm_blocked_minus_infinity_becomes_zero_by_relu_alone(backend: str) -> None:
+    before, slope = np.full((1, 18, 1, 5, 7), -np.inf, np.float32), np.arange(18, dtype=np.float32) % 3
+    before[0, 0, 0, 0, 0] = np.nan
+    got = blocked_ops.norm_blocked(normal(1, 18, 1, 5, 7), activation="leaky", slope=slope, before=before)
+    expected = np.broadcast_to(np.where(slope == 0, 0, -np.inf).reshape(1, -1, 1, 1, 1), before.shape).copy()
+    expected[0, 0, 0, 0, 0] = np.nan
+    np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("with_stats", [False, True])
 def test_norm_blocked_nan_stays_in_its_channel(backend: str, with_stats: bool) -> None:
     x = normal(1, 18, 1, 5, 7)

@@ -70,6 +70,23 @@ def test_spatial_pyramid_of_any_branches_equals_reference(backend: str, dilation
     assert_close(y, reference(x, branch, gate, fuse, dilation, None, stride))
 
 
+@pytest.mark.parametrize("width", [512, 1024, 1056, 8192])
+@pytest.mark.parametrize("dilation", [(64,), (100, 3)])
+def test_spatial_pyramid_of_wide_rows_equals_reference(backend: str, dilation: tuple[int, ...], width: int) -> None:
+    x, (branch, gate, fuse) = normal(1, 1, 3, width), weights(len(dilation), 1, 9)
+    y, _ = spatial_pyramid(x, branch, gate, fuse, dilation, PLAIN)
+    assert_close(y, reference(x, branch, gate, fuse, dilation))
+
+
+def test_spatial_pyramid_of_minus_infinity_becomes_zero_by_relu_alone(backend: str) -> None:
+    x, (branch, gate, fuse) = normal(1, 6, 9, 37), weights(2, 6, 6)
+    slope = np.arange(12, dtype=np.float32) % 3
+    epilogue = Epilogue(activation="leaky", slope=slope, before=np.full((1, 12, 9, 37), -np.inf, np.float32))
+    y, _ = spatial_pyramid(x, branch, gate, fuse, (1, 4), epilogue)
+    expected = np.where(slope == 0, 0, -np.inf).reshape(-1, 1, 1)
+    np.testing.assert_array_equal(y[0], np.broadcast_to(expected, (12, 9, 37)))
+
+
 @pytest.mark.parametrize("m", [2, 7, 15, 17, 24, 40, 128])
 def test_spatial_pyramid_of_any_channels_equals_reference(backend: str, m: int) -> None:
     x, (branch, gate, fuse) = normal(1, m, 9, 50), weights(4, m, 9)
