@@ -182,16 +182,18 @@ private:
 class TeamState {
 public:
     explicit TeamState(int threads)
-        : threads_(threads), waiting_(member, this, threads - 1, 1, threads), outer_(current_) {
-        pool().post(waiting_, threads - 1);
+        : threads_(threads), waiting_(member, this, threads - 1, 1, threads), pool_(pool()) {
+        pool_.post(waiting_, threads - 1);
         current_ = this;
     }
+    // In a child that was forked meanwhile there are no members to wait for.
     ~TeamState() {
-        current_ = outer_;
+        current_ = nullptr;
         has_ended_.store(true, std::memory_order_release);
-        pool().finish(waiting_);
+        if (&pool_ == &pool()) pool_.finish(waiting_);
     }
-    static TeamState* current() { return current_; }
+    // The calling thread's, unless it is that of the process that this one was forked from.
+    static TeamState* current() { return current_ != nullptr && &current_->pool_ == &pool() ? current_ : nullptr; }
     int threads() const { return threads_; }
 
     void run(Job& job) {
@@ -201,7 +203,7 @@ public:
         run_blocks(job);
         round_.fetch_add(kRound, std::memory_order_release);  // closes
         Patience patience;
-        while (round_.load(std::memory_order_acquire) % kRound != 0) patience.wait();
+        while (round_.load(std::memory_order_acquire) % kRound != 0 && &pool_ == &pool()) patience.wait();
     }
 
 private:
@@ -236,7 +238,7 @@ private:
     Job* job_ = nullptr;
     std::atomic<uint64_t> round_{0};
     std::atomic<bool> has_ended_{false};
-    TeamState* outer_;
+    Pool& pool_;
     static thread_local TeamState* current_;
 };
 

@@ -106,6 +106,9 @@ constexpr OpRow kRows[] = {
 }  // namespace
 
 const OpRow* blocked_map(const Node& node) {
+    // Windows of a maximum that may lie beside the input as a whole give -infinity, which no lane without a channel
+    // may.
+    if (node.dilation != Axes{1, 1, 1} && node.padding != Axes{0, 0, 0}) return nullptr;
     const auto found = std::find_if(std::begin(kRows), std::end(kRows),
                                     [&](const OpRow& r) { return std::string_view(r.name) == node.op->name; });
     return found == std::end(kRows) ? nullptr : found;

@@ -15,7 +15,6 @@
 namespace covfast {
 namespace {
 
-bool is(const Node& node, std::string_view op) { return op == node.op->name; }
 Axes size_of_first(const Node&, const std::vector<Shape>& in) { return in[0].size; }
 
 LaneMap map_of(const std::vector<int32_t>& lanes) { return {lanes.data(), static_cast<int64_t>(lanes.size())}; }
@@ -86,7 +85,7 @@ void run_conv(const Node& node, const Operands& o, const Context& context) {
     NormBlockedParams norm = norm_params(node, o, node.fused.eps);
     norm.x = p.y, norm.stats = p.stats, norm.parts = s.parts;
     norm.workspace = scratch + s.stats + s.product + s.sums;
-    norm.weight = node.norm_weight.empty() ? nullptr : node.norm_weight.data();
+    norm.weight = node.norm_weight.data();
     norm.bias = node.norm_bias.empty() ? nullptr : node.norm_bias.data();
     norm_blocked(norm, context);
 }

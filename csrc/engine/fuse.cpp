@@ -4,12 +4,11 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/blocked_rows.h"
 #include "engine/fuse_pyramid.h"
 
 namespace covfast {
 namespace {
-
-bool is(const Node& node, std::string_view op) { return op == node.op->name; }
 
 int index_of_producer(const Graph& graph, int value) {
     for (size_t i = 0; i < graph.nodes.size(); ++i)
@@ -72,7 +71,8 @@ private:
         if (at < 0) return false;
         Node& source = graph_.nodes[at];
         Fused& fused = source.fused;
-        const bool is_transpose = is_leaky && is_blocked_ && is(source, "conv_transpose");
+        const bool is_transpose =
+            is_leaky && is_blocked_ && is(source, "conv_transpose") && blocked_conv_transpose(source) != nullptr;
         if (!has_epilogue(source, is_blocked_) && !is_transpose) return false;
         if (fused.kind != EpilogueKind::kNone || fused.after >= 0 || fused.other >= 0) return false;
         fused.kind = is_leaky ? EpilogueKind::kLeaky : EpilogueKind::kSigmoid;

@@ -11,7 +11,7 @@
 namespace covfast {
 namespace {
 
-bool is(const Node* node, std::string_view op) { return node != nullptr && op == node->op->name; }
+bool is(const Node* node, std::string_view op) { return node != nullptr && is(*node, op); }
 
 // The nodes of one pyramid, as far as they are found.
 struct Pyramid {

@@ -131,6 +131,10 @@ struct OpRow {
 // The row of an op, or null.
 const OpRow* find_op(const std::string& name);
 
+inline bool is(const Node& node, std::string_view op) { return op == node.op->name; }
+
+constexpr int64_t kAxisLimit = 1 << 20;  // of an axis
+
 struct Graph {
     int rank = 2;
     int64_t in_channels = 0;

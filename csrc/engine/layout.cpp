@@ -15,8 +15,6 @@ constexpr int64_t kFewChannels = 8;  // of a network's input, which a convolutio
 
 using Runs = std::vector<int64_t>;
 
-bool is(const Node& node, std::string_view op) { return op == node.op->name; }
-
 class BlockedLayout {
 public:
     BlockedLayout(Graph& graph, Element element) : graph_(graph), element_(element), cuts_(graph.values.size()) {
@@ -46,7 +44,11 @@ private:
             const auto is_blocked = [&](int v) { return value(v).is_blocked; };
             return std::any_of(node.inputs.begin(), node.inputs.end(), is_blocked);
         }
-        return true;
+        const bool is_added = is(node, "add") || is(node, "sub");
+        const auto is_single = [&](int v) { return value(v).channels < node.out_channels; };
+        // One channel added to all would fill the lanes that have none.
+        return !is_added || node.out_channels % kLanes == 0 ||
+               std::none_of(node.inputs.begin(), node.inputs.end(), is_single);
     }
 
     // The runs that a slice takes, or none where it begins or ends inside one.
@@ -220,12 +222,14 @@ void fill_rows(Graph& graph) {
         const Fused& f = node.fused;
         const int64_t channels = node.out_channels;
         const bool is_scaled = is(node, "group_norm") || is(node, "prelu") || is(node, "affine");
-        if (is_scaled && node.a != nullptr) node.scale = by_row(node.a, 0, channels, node.out_lanes);
+        // 1, but 0 in lanes without a channel.
+        const bool is_masked = !node.out_lanes.empty() && (is(node, "group_norm") || is(node, "sigmoid"));
+        if (is_masked || (is_scaled && node.a != nullptr)) node.scale = by_row(node.a, 1, channels, node.out_lanes);
         const bool is_shifted = is(node, "add") || is(node, "sub");  // by a number: lanes without a channel stay 0
         if (is_shifted && node.b_value != 0) node.bias = by_row(nullptr, node.b_value, channels, node.out_lanes);
         if (node.b != nullptr) node.bias = by_row(node.b, 0, channels, node.out_lanes);
         if (f.kind == EpilogueKind::kLeaky) node.slope = by_row(f.slope, f.slope_value, channels, node.out_lanes);
-        if (f.norm_weight != nullptr) node.norm_weight = by_row(f.norm_weight, 0, channels, node.out_lanes);
+        if (f.has_norm) node.norm_weight = by_row(f.norm_weight, 1, channels, node.out_lanes);
         if (f.norm_bias != nullptr) node.norm_bias = by_row(f.norm_bias, 0, channels, node.out_lanes);
     }
 }

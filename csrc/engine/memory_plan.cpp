@@ -18,9 +18,9 @@ struct Range {
     size_t last_use;  // node after which it is free
 };
 
-// Ranges in use, sorted; each new one takes the lowest gap. Their begins lie at different distances from a page's: a
-// load that lies a multiple of 4 KiB from a store before it waits for that store, and such arrays share cache sets.
-class Ranges {
+// The ranges in use, sorted; each new one takes the lowest gap. Their begins lie at different distances from a page's:
+// a load that lies a multiple of 4 KiB from a store before it waits for that store, and such arrays share cache sets.
+class Occupied {
 public:
     void free_before(size_t node) {
         std::erase_if(in_use_, [node](const Range& range) { return range.last_use < node; });
@@ -131,8 +131,8 @@ private:
         const auto fits = [&](int v) {
             if (v < 0 || v == taken_) return false;
             const int r = plan_.places[v].root;
-            return r == v && !is_outside(r) && roots_[r].members == 1 && roots_[r].last_use == i &&
-                   bytes_of(shapes_[v]) == bytes_of(shapes_[made]);
+            return r == v && !is_outside(r) && shapes_[v].channels == shapes_[made].channels &&
+                   roots_[r].members == 1 && roots_[r].last_use == i && bytes_of(shapes_[v]) == bytes_of(shapes_[made]);
         };
         if (made == node.total)
             return fits(node.fused.other) && is_once(node, node.fused.other) ? node.fused.other : -1;
@@ -157,7 +157,7 @@ private:
     const std::vector<size_t>& scratch_bytes_;
     std::vector<Root> roots_;
     MemoryPlan plan_;
-    Ranges ranges_;
+    Occupied ranges_;
     int taken_ = -1;  // whose memory the node's other result has
 };
 

@@ -11,12 +11,6 @@
 #include "engine/recipe.h"
 
 namespace covfast {
-namespace {
-
-constexpr int64_t kSizeLimit = 1 << 20;
-
-}  // namespace
-
 std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> package, const NetworkOptions& options) {
     std::shared_ptr<Network> network(new Network);
     network->package_ = std::move(package);
@@ -54,21 +48,23 @@ void Network::compile() {
 
 const Packed& Network::packed_weights(size_t node, bool is_winograd) const {
     const std::lock_guard lock(packing_);
-    const auto [at, is_new] = packed_.try_emplace({node, is_winograd});
-    if (is_new) pack_weights(graph_, graph_.nodes[node], is_winograd, at->second);
-    return at->second;
+    const std::pair key{node, is_winograd};
+    if (const auto known = packed_.find(key); known != packed_.end()) return known->second;
+    Packed packed;
+    pack_weights(graph_, graph_.nodes[node], is_winograd, packed);
+    return packed_.emplace(key, std::move(packed)).first->second;
 }
 
 void Network::read_input_contract(const Json& json) {
     const size_t rank = static_cast<size_t>(graph_.rank);
-    const int64_t stated_rank = json.integer("rank", 2, 3), channels = json.integer("channels", 1, kSizeLimit);
+    const int64_t stated_rank = json.integer("rank", 2, 3), channels = json.integer("channels", 1, kAxisLimit);
     COVFAST_REQUIRE(stated_rank == graph_.rank && channels == graph_.in_channels, FORMAT, "input: got rank ",
                     stated_rank, " and ", channels, " channels, expected ", graph_.rank, " and ", graph_.in_channels,
                     ", as the graph has them");
-    const std::vector<int64_t> multiple = json.integers("multiple", rank, 1, kSizeLimit);
+    const std::vector<int64_t> multiple = json.integers("multiple", rank, 1, kAxisLimit);
     std::copy(multiple.begin(), multiple.end(), multiple_.end() - rank);
     if (json.find("size") == nullptr || json.at("size").is_null()) return;
-    const std::vector<int64_t> size = json.integers("size", rank, 1, kSizeLimit);
+    const std::vector<int64_t> size = json.integers("size", rank, 1, kAxisLimit);
     std::copy(size.begin(), size.end(), fixed_size_.end() - rank);
 }
 
@@ -76,8 +72,8 @@ void Network::require_size(const Axes& size) const {
     COVFAST_REQUIRE(graph_.rank == 3 || size[0] == 1, SHAPE, "size: got ", size[0],
                     " along D, expected 1 for a 2-D network");
     for (int a = 0; a < 3; ++a) {
-        COVFAST_REQUIRE(size[a] >= 1 && size[a] <= kSizeLimit, SHAPE, "size: got ", size[a], ", expected 1 to ",
-                        kSizeLimit);
+        COVFAST_REQUIRE(size[a] >= 1 && size[a] <= kAxisLimit, SHAPE, "size: got ", size[a], ", expected 1 to ",
+                        kAxisLimit);
         COVFAST_REQUIRE(size[a] % multiple_[a] == 0, SHAPE, "size: got ", size[a], ", expected a multiple of ",
                         multiple_[a]);
         COVFAST_REQUIRE(fixed_size_[a] == 0 || size[a] == fixed_size_[a], SHAPE, "size: got ", size[a], ", expected ",

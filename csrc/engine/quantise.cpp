@@ -1,6 +1,7 @@
 #include "engine/quantise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -11,7 +12,8 @@
 namespace covfast {
 namespace {
 
-bool is(const Node& node, std::string_view op) { return op == node.op->name; }
+constexpr float kLeastRange = 1e-30f;  // whose steps are still normal numbers
+constexpr int64_t kMostProducts = (int64_t{1} << 31) / (255 * 127) - 1;
 
 class Quantiser {
 public:
@@ -19,7 +21,8 @@ public:
         : graph_(graph), ranges_(graph.values.size(), 0.0f), only_convs_(graph.values.size()) {
         for (const Node& node : graph.nodes) {
             const auto known = ranges.find(node.output);
-            if (known != ranges.end()) ranges_[node.made] = known->second;
+            const bool is_usable = known != ranges.end() && std::isfinite(known->second) && known->second > kLeastRange;
+            if (is_usable) ranges_[node.made] = known->second;
         }
         find_values_of_convolutions();
     }
@@ -27,7 +30,7 @@ public:
     void run() {
         for (Node& node : std::exchange(graph_.nodes, {})) {
             const bool is_concat = is(node, "concat") && only_convs_[node.made];
-            if (has_packed_weights(node) || is_concat)
+            if (has_small_sums(node) || is_concat)
                 for (int& v : node.inputs) v = quantised(v);
             if (is_concat) set_u8(node.made, scales_of_parts(node));
             if (writes_u8(node) && only_convs_[node.made] && ranges_[node.made] > 0) {
@@ -48,11 +51,17 @@ private:
             const auto has_range = [&](int v) { return graph_.values[v].is_blocked && ranges_[v] > 0; };
             const bool is_whole = std::all_of(node->inputs.begin(), node->inputs.end(), has_range);
             if (is(*node, "concat")) only_convs_[node->made] = only_convs_[node->made] && is_whole;
-            const bool is_good = has_packed_weights(*node) || (is(*node, "concat") && only_convs_[node->made]);
+            const bool is_good = has_small_sums(*node) || (is(*node, "concat") && only_convs_[node->made]);
             for (const int v : node->inputs) ++all[v], good[v] += is_good;
             for (const int v : {node->fused.before, node->fused.after, node->fused.other})
                 if (v >= 0) ++all[v];
         }
+    }
+
+    // Whether products of 255 and 127 cannot overflow 32 bits.
+    static bool has_small_sums(const Node& node) {
+        const int64_t taps = node.kernel[0] * node.kernel[1] * node.kernel[2];
+        return has_packed_weights(node) && static_cast<int64_t>(node.in_lanes.size()) <= kMostProducts / taps;
     }
 
     static bool writes_u8(const Node& node) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -15,7 +16,6 @@
 namespace covfast {
 namespace {
 
-constexpr int64_t kSizeLimit = 1 << 20;
 constexpr size_t kTableLimit = size_t{1} << 26;  // entries of all tables of resizes: 768 MiB
 
 // Sets a flag while it lives.
@@ -62,8 +62,8 @@ void Session::infer_shapes(const Axes& size) {
         for (const int value : node.inputs) in.push_back(shapes_[value]);
         const Axes out = node.op->out_size(node, in);
         for (const int64_t n : out) {
-            COVFAST_REQUIRE(n <= kSizeLimit, MEMORY_LIMIT, "size: got ", n, " after the op '", node.op->name, "' at '",
-                            node.output, "', expected at most ", kSizeLimit);
+            COVFAST_REQUIRE(n <= kAxisLimit, MEMORY_LIMIT, "size: got ", n, " after the op '", node.op->name, "' at '",
+                            node.output, "', expected at most ", kAxisLimit);
             COVFAST_REQUIRE(n >= 1, SHAPE, "size: got (", size[0], ", ", size[1], ", ", size[2],
                             "), expected a larger one; nothing is left after the op '", node.op->name, "' at '",
                             node.output, "'");
@@ -133,8 +133,12 @@ float Session::range_of(size_t i) const {
                     "precision: got values that are not f32, expected f32");
     const float* y = operands_[i].out_f32();
     float greatest = 0;
-    for (int64_t k = 0; k < shape.rows() * shape.plane(); ++k) greatest = std::max(greatest, std::abs(y[k]));
-    return greatest;
+    bool is_finite = true;
+    for (int64_t k = 0; k < shape.rows() * shape.plane(); ++k) {
+        is_finite = is_finite && std::isfinite(y[k]);
+        greatest = std::max(greatest, std::abs(y[k]));
+    }
+    return is_finite ? greatest : std::numeric_limits<float>::infinity();
 }
 
 void Session::run_node(size_t i, StepNotes* notes) {

@@ -17,7 +17,8 @@ struct BlockEpilogue {
     int64_t pixel_step;
 };
 
-// Sums of the values before the activation, and of their squares.
+// Sums of the values before the activation, as they are stored, and of their squares: a norm that takes the mean of
+// other numbers than it reads would blow up their difference where a channel is constant.
 struct BlockStats {
     Lanes sum, square;
 };
@@ -46,6 +47,14 @@ inline Lanes keep_live(Lanes v, Lanes live) {
     return v;
 }
 
+template <Element kElement>
+inline Lanes rounded(Lanes v) {
+    if constexpr (kElement == Element::kF32) return v;
+    alignas(64) uint16_t memory[kLanes];
+    store_lanes<kElement>(memory, 0, v);
+    return load_lanes<kElement>(memory, 0);
+}
+
 // sums: `count` pixels, sum_step floats from one to the next; `first`: the first of them in y; stats may be null.
 template <Element kElement>
 inline void finish_pixels(const BlockEpilogue& e, const float* sums, int64_t sum_step, int64_t count, int64_t first,
@@ -55,7 +64,7 @@ inline void finish_pixels(const BlockEpilogue& e, const float* sums, int64_t sum
         const int64_t at = (first + p) * e.pixel_step;
         Lanes v = load_floats(sums + p * sum_step) + e.bias;
         if (stats != nullptr) {
-            v = keep_live(v, e.live);
+            v = rounded<kElement>(keep_live(v, e.live));
             sum = sum + v, square = multiply_add(v, v, square);
         }
         if (e.before != nullptr) v = v + load_lanes<kElement>(e.before, at);

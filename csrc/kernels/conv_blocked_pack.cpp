@@ -82,7 +82,7 @@ void pack_u8(const Packing& packing, int8_t* to) {
     each_word(packing, [&](int64_t o, int64_t tap, int64_t c) {
         for (int64_t i = 0; i < packing.per_word; ++i) {
             const float scaled = packing.at(o, c + i, tap) * pack.in_scale[c + i] / steps[o];
-            *to = static_cast<int8_t>(std::clamp(std::nearbyint(scaled), -127.0f, 127.0f));
+            *to = std::isfinite(scaled) ? static_cast<int8_t>(std::clamp(std::nearbyint(scaled), -127.0f, 127.0f)) : 0;
             total[o] += *to++;
         }
     });

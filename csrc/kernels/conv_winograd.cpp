@@ -104,7 +104,7 @@ double taps_inside(const ConvBlockedParams& p, int axis) {
 }
 
 // Cycles of a core with one multiply-add of 16 lanes a cycle: products run at 9 tenths of that, and no faster than
-// their weights come from memory, 3 bytes a cycle.
+// their weights come from memory, 5 bytes a cycle.
 double product_cycles(double products, double weights) { return std::max(products / (0.9 * 16), weights * 4 / 5); }
 
 }  // namespace

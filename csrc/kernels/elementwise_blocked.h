@@ -1,14 +1,15 @@
 // activation_blocked and binary_blocked: activation.h and binary.h in the blocked layout.
 //
 // activation  x  (blocks, plane, 16) of x_element, of kU8 with x_scale
-//             a, b  (16 blocks) f32, or null: then a_value, b_value for every lane
+//             a, b  (16 blocks) f32, or null: then a_value, b_value for every lane. A sigmoid is taken times a, if it
+//                   is given: 0 where a lane has no channel
 //             y  (blocks, plane, 16) of y_element, of kU8 with y_scale; may be x where the elements are of one size. An
 //                affine of 1 and 0 is a conversion
 // binary      a, b  (blocks, plane, 16) of `element`, kF32 or kBf16; or (1, plane, 16) where a_is_single, b_is_single:
 //                then lane 0 is used for every lane
 //             y  (blocks, plane, 16) of `element`; may be an operand that is not single
 // Neither may overlap otherwise. Accuracy as the planar ops', rounded once to bf16 or u8. NaN stays NaN, of kU8 it
-// becomes 0. Lanes without a channel get what the formula makes of their zeros (a sigmoid: 0.5), always finite.
+// becomes 0. Lanes without a channel get what the formula makes of their zeros.
 // No workspace. Throws SHAPE if a size is negative, VALUE_RANGE.
 #pragma once
 #include <cstdint>

@@ -31,7 +31,8 @@ void activate(const ActivationBlockedParams& p, int64_t block, int64_t begin, in
     if (p.kind == ActivationKind::kAffine) {
         each([&](Lanes v) { return multiply_add(v, a, b); });
     } else if (p.kind == ActivationKind::kSigmoid) {
-        each([](Lanes v) { return sigmoid(v); });
+        const Lanes times = p.a == nullptr ? fill_lanes(1.0f) : a;
+        each([&](Lanes v) { return sigmoid(v) * times; });
     } else {
         each([&](Lanes v) { return leaky(v, a); });
     }

@@ -7,7 +7,7 @@
 //           may not overlap it otherwise
 // stats     (parts, 16 blocks, 2) f32, sums and sums of squares over parts of the voxels, as conv_blocked and
 //           conv_winograd leave them; or null: they are taken here, by one more pass over x
-// weight, bias  (16 blocks) f32 or null: 1 and 0
+// weight, bias  (16 blocks) f32 or null: 1 and 0. A weight of 0 gives the bias, as it must where a lane has no channel
 // epilogue  kind, slope, before and after; before and after are (blocks, plane, 16) of residual_element, kF32 or kBf16.
 //           Its bias, other and total are not read
 // m and var in f64, var = max(0, sum of squares / plane - m^2) where stats are given, so m^2 / var times their error;

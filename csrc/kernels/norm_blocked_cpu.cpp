@@ -92,7 +92,9 @@ void merge_block(const NormBlockedParams& p, int64_t block, const Number* stats,
     for (int64_t l = 0; l < kLanes; ++l) {
         const double mean = sum[2 * l] / n, variance = sum[2 * l + 1] / n - mean * mean;
         const double weight = p.weight == nullptr ? 1.0 : p.weight[block * kLanes + l];
-        const double scale = weight / __builtin_sqrt((variance > 0 ? variance : 0) + p.eps);
+        // A lane without a channel has weight 0, and neither variance nor, perhaps, eps.
+        const double deviation = __builtin_sqrt((variance > 0 ? variance : 0) + p.eps);
+        const double scale = weight == 0 ? 0 : weight / deviation;
         const double bias = p.bias == nullptr ? 0.0 : p.bias[block * kLanes + l];
         lanes[kMean + l] = static_cast<float>(mean);
         lanes[kScale + l] = static_cast<float>(scale);

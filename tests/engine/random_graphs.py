@@ -126,10 +126,10 @@ class GraphMaker:
         if self.rng.random() < 0.5:
             self.add("resize", [v], c, level - 1, align_corners=False, factor=[2.0] * self.rank)
             return
-        out = int(self.rng.choice(self.widths))
+        out, kernel = int(self.rng.choice(self.widths)), int(self.rng.choice([2, 2, 4]))  # 4: windows overlap
         two, none, ones = [2] * self.rank, [0] * self.rank, [1] * self.rank
-        window = {"stride": two, "padding": none, "dilation": ones, "output_padding": none}
-        weight = self.tensor(c, out, *two, scale=c**-0.5)
+        window = {"stride": two, "padding": [kernel // 2 - 1] * self.rank, "dilation": ones, "output_padding": none}
+        weight = self.tensor(c, out, *[kernel] * self.rank, scale=c**-0.5)
         self.add("conv_transpose", [v], out, level - 1, weight=weight, groups=1, **window)
 
     def graph(self) -> dict[str, Any]:
