@@ -33,17 +33,22 @@ inline void store_first(float* p, Vec v, int64_t n) {
 
 // One channel's part of an epilogue; pointers are those of the channel's plane. No activation is a slope of 1.
 struct PlaneEpilogue {
-    float bias, slope;
+    float bias, slope, lowest;
     EpilogueKind kind;
     const float *before, *after, *other;
     float *total, *y;
 };
 
+// leaky() of cpu/simd.h with its lowest number, which a tile of few registers has no time to find.
+inline Vec leaky(Vec v, Vec slope, Vec lowest) { return v > 0 ? v : (lowest > v ? lowest : v) * slope; }
+
 // plane: index of the channel's first value in y.
 inline PlaneEpilogue plane_epilogue(const Epilogue& e, int64_t channel, float* y, int64_t plane) {
     const auto at = [plane](const void* p) { return p == nullptr ? nullptr : static_cast<const float*>(p) + plane; };
+    const float slope = e.kind == EpilogueKind::kLeaky ? e.slope[channel] : 1.0f;
     return {e.bias == nullptr ? 0.0f : e.bias[channel],
-            e.kind == EpilogueKind::kLeaky ? e.slope[channel] : 1.0f,
+            slope,
+            slope == 0 ? -__FLT_MAX__ : -__builtin_inff(),
             e.kind,
             at(e.before),
             at(e.after),
@@ -70,12 +75,12 @@ inline __attribute__((always_inline)) void finish_registers(const PlaneEpilogue*
 #pragma GCC unroll 8
     for (int j = 0; j < kRows; ++j) {
         const PlaneEpilogue& plane = e[j * plane_step];
-        const Vec bias = fill(plane.bias), slope = fill(plane.slope);
+        const Vec bias = fill(plane.bias), slope = fill(plane.slope), lowest = fill(plane.lowest);
 #pragma GCC unroll 4
         for (int k = 0; k < kVecs; ++k) v[j][k] += bias;
         if (plane.before != nullptr) add(j, plane.before, v[j]);
 #pragma GCC unroll 4
-        for (int k = 0; k < kVecs; ++k) v[j][k] = leaky(v[j][k], slope);
+        for (int k = 0; k < kVecs; ++k) v[j][k] = leaky(v[j][k], slope, lowest);
         if (plane.after != nullptr) add(j, plane.after, v[j]);
     }
     if (e->total == nullptr) {
@@ -107,7 +112,7 @@ inline __attribute__((noinline)) void finish_any_row(const PlaneEpilogue& e, int
         const int64_t lanes = n - i < kVecLanes ? n - i : kVecLanes, to = at + i;
         Vec v = load_first(sum + i, lanes) + e.bias;
         if (e.before != nullptr) v += load_first(e.before + to, lanes);
-        v = e.kind == EpilogueKind::kSigmoid ? sigmoid_vec(v) : leaky(v, fill(e.slope));
+        v = e.kind == EpilogueKind::kSigmoid ? sigmoid_vec(v) : leaky(v, fill(e.slope), fill(e.lowest));
         if (e.after != nullptr) v += load_first(e.after + to, lanes);
         const Vec total = e.total == nullptr ? v : v + load_first(e.other + to, lanes);
         store_first(e.y + to, v, lanes);
