@@ -7,8 +7,8 @@
 // scale    (16 out_blocks) f32, kU8 only: what one unit of the integer sum is worth
 // epilogue on (out_blocks, out_size, 16); before, after, other, total are of y_element
 // y        (out_blocks, out_size, 16) of y_element (kF32, kBf16)
-// stats    null, or (conv_blocked_parts(), 16 out_blocks, 2) f32: sum and sum of squares of sum + bias over each part
-//          of the output, for the norm that follows. Parts are fixed by sizes: same bits for any number of threads
+// stats    null, or (conv_blocked_parts(), 16 out_blocks, 2) f32: sum and sum of squares of sum + bias, as y has it,
+//          over each part of the output, for the norm that follows. Parts are fixed by sizes: same bits for any threads
 // Sums in f32 (kU8: exact in i32). Lanes beyond out_channels are written as 0.
 // Throws SHAPE if sizes do not fit, VALUE_RANGE as conv3d.
 #pragma once
