@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "kernels/backend.h"
 #include "kernels/check_epilogue.h"
+#include "kernels/check_window.h"
 
 namespace covfast {
 
@@ -16,16 +17,7 @@ void conv3d(const Conv3dParams& p, const Context& context) {
                     p.in_channels, " to ", p.out_channels, " channels, expected at least one channel");
     COVFAST_REQUIRE(p.groups >= 1 && p.in_channels % p.groups == 0 && p.out_channels % p.groups == 0, SHAPE,
                     "groups: got ", p.groups, ", expected a divisor of ", p.in_channels, " and ", p.out_channels);
-    for (int a = 0; a < 3; ++a) {
-        COVFAST_REQUIRE(p.in_size[a] >= 1 && p.kernel[a] >= 1, SHAPE, "x, weight: got size ", p.in_size[a],
-                        " and kernel ", p.kernel[a], ", expected at least 1");
-        COVFAST_REQUIRE(p.stride[a] >= 1 && p.dilation[a] >= 1 && p.padding[a] >= 0, VALUE_RANGE,
-                        "stride, dilation, padding: got ", p.stride[a], ", ", p.dilation[a], ", ", p.padding[a],
-                        ", expected at least 1, 1, 0");
-        const int64_t fits = conv_out_size(p.in_size[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a]);
-        COVFAST_REQUIRE(fits >= 1 && p.out_size[a] == fits, SHAPE, "y: got size ", p.out_size[a], ", expected ", fits,
-                        ", at least 1, for an input of ", p.in_size[a]);
-    }
+    check_conv_window(p);
     check_epilogue(p.epilogue, p.y);
     run(context, &Backend::conv3d, "conv3d", p);
 }
