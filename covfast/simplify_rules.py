@@ -15,9 +15,8 @@ from covfast.simplify import RESIZES, Node, Rewriting, Tensor
 
 Rule = Callable[[Rewriting], bool]
 
-_MOST_TAPS = (
-    1.5  # of a merged window, times those of its parts: two 3x3 of dilations 1 and 2 become 5x5, of 1 and 4 stay
-)
+_MOST_TAPS = 1.5
+"""Of a merged window, times those of its parts: two 3x3 of dilations 1 and 2 become 5x5, of 1 and 4 stay."""
 
 
 # ---- what changes nothing ----
