@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.cases import cases
+from covfast.io.channels import SLICE_SPACING, Channels, read_channels
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
 from covfast.io.images import (
@@ -35,6 +36,8 @@ from covfast.volume import Geometry, Segmentation, Volume
 StrPath = str | os.PathLike[str]
 
 __all__ = [
+    "SLICE_SPACING",
+    "Channels",
     "Inspection",
     "SeriesReport",
     "cases",
@@ -45,6 +48,7 @@ __all__ = [
     "inspect",
     "is_picture",
     "read",
+    "read_channels",
     "read_drawable",
     "read_drawing",
     "read_labels",

@@ -53,14 +53,22 @@ def _first(fields: dict[str, str], *names: str) -> str:
     return next((fields[name] for name in names if name in fields), "")
 
 
-def _affine(path: Path, fields: dict[str, str]) -> npt.NDArray[np.float64]:
-    spacing = np.array(_numbers(path, "spacing", _first(fields, "ElementSpacing", "ElementSize") or "1 1 1", 3))
+def _affine(
+    path: Path, fields: dict[str, str], axes: int
+) -> tuple[npt.NDArray[np.float64], tuple[float, float, float]]:
+    """(4, 4) affine and (D, H, W) spacing of a file of 3 axes, or of 2, whose third is one of 1 mm."""
+    spacing = np.ones(3)
+    spacing[:axes] = _numbers(path, "spacing", _first(fields, "ElementSpacing", "ElementSize") or "1 " * axes, axes)
     check_spacing(path, spacing)
-    matrix = _first(fields, "TransformMatrix", "Orientation", "Rotation") or "1 0 0 0 1 0 0 0 1"
-    # Three numbers an axis: the rows of the text are the columns of the matrix.
-    directions = np.array(_numbers(path, "TransformMatrix", matrix, 9)).reshape(3, 3).T
-    origin = _numbers(path, "Offset", _first(fields, "Offset", "Position", "Origin") or "0 0 0", 3)
-    return make_affine(directions * spacing, origin, path)
+    identity = " ".join(str(number) for number in np.eye(axes).ravel())
+    matrix = _first(fields, "TransformMatrix", "Orientation", "Rotation") or identity
+    # As many numbers an axis: the rows of the text are the columns of the matrix.
+    directions = np.eye(3)
+    directions[:axes, :axes] = np.reshape(_numbers(path, "TransformMatrix", matrix, axes * axes), (axes, axes)).T
+    origin = np.zeros(3)
+    origin[:axes] = _numbers(path, "Offset", _first(fields, "Offset", "Position", "Origin") or "0 " * axes, axes)
+    width_mm, height_mm, depth_mm = (float(mm) for mm in spacing)
+    return make_affine(directions * spacing, origin, path), (depth_mm, height_mm, width_mm)
 
 
 def parse(path: Path) -> Header:
@@ -76,9 +84,11 @@ def parse(path: Path) -> Header:
         or not all(n.isdigit() for n in sizes)
     ):
         raise unreadable(path, f"NDims {fields.get('NDims')!r} and DimSize {fields.get('DimSize')!r}", "3 sizes")
-    shape = check_shape(path, tuple(int(n) for n in sizes))
-    if len(sizes) != 3:
+    is_slice = len(sizes) == 2
+    shape = check_shape(path, tuple(int(n) for n in [*sizes, *["1"] * is_slice]))
+    if len(sizes) > 3:
         raise unreadable(path, f"{len(sizes)} axes", "3 axes")
+    affine, spacing_mm = _affine(path, fields, len(sizes))
     if fields.get("ElementNumberOfChannels", "1") != "1" or fields.get("ElementType") not in _DTYPES:
         got = f"{fields.get('ElementNumberOfChannels', '1')} x {fields.get('ElementType')}"
         raise unreadable(path, got, "one number a voxel")
@@ -97,7 +107,9 @@ def parse(path: Path) -> Header:
         whole=False,
         dtype=np.dtype((">" if is_big else "<") + _DTYPES[fields["ElementType"]]),
         shape=shape,
-        affine=_affine(path, fields),
+        affine=affine,
+        spacing_mm=spacing_mm,
+        is_slice=is_slice,
     )
 
 

@@ -85,6 +85,8 @@ def parse(path: Path) -> Header:
     if code not in _DTYPES:
         raise unreadable(path, f"{_COLOUR.get(code, 'unknown')} data type {code}", "one number a voxel")
     affine, notes = _affine(path, fields, is_flat)
+    width_mm, height_mm, depth_mm = (float(mm) or 1.0 for mm in fields["pixdim"][1:4])
+    does_agree = not any(note["code"] == "PIXDIM_DISAGREES" for note in notes)
     slope, intercept = fields["scale"]
     is_scaled = bool(np.isfinite([slope, intercept]).all()) and slope != 0
     offset = fields["vox_offset"][0]
@@ -102,6 +104,8 @@ def parse(path: Path) -> Header:
         slope=float(slope) if is_scaled else 1.0,
         intercept=float(intercept) if is_scaled else 0.0,
         notes=notes,
+        spacing_mm=(depth_mm, height_mm, width_mm) if does_agree else None,
+        is_slice=is_flat,
     )
 
 

@@ -62,24 +62,27 @@ def _numbers(path: Path, name: str, text: str) -> list[float]:
         raise unreadable(path, f"{name} {text!r}", "numbers") from error
 
 
-def _vector(path: Path, name: str, text: str) -> list[float]:
+def _vector(path: Path, name: str, text: str, axes: int) -> list[float]:
     vector = _numbers(path, name, text.strip().strip("()"))
-    if len(vector) != 3:
-        raise unreadable(path, f"{name} {text!r}", "3 numbers")
-    return vector
+    if len(vector) != axes:
+        raise unreadable(path, f"{name} {text!r}", f"{axes} numbers")
+    return [*vector, *[0.0] * (3 - axes)]
 
 
-def _affine(path: Path, fields: dict[str, str]) -> npt.NDArray[np.float64]:
+def _affine(path: Path, fields: dict[str, str], axes: int) -> npt.NDArray[np.float64]:
+    """(4, 4) affine of a file of 3 axes, or of 2, whose third is one of 1 mm."""
     signs = np.array(_SPACES.get(fields.get("space", "lps").lower(), (1, 1, 1)), dtype=np.float64)
-    origin = _vector(path, "space origin", fields["space origin"]) if "space origin" in fields else [0.0, 0.0, 0.0]
+    is_placed = "space origin" in fields
+    origin = _vector(path, "space origin", fields["space origin"], axes) if is_placed else [0.0, 0.0, 0.0]
     if "space directions" in fields:
         found = re.findall(r"\([^)]*\)|none", fields["space directions"])
-        vectors = [_vector(path, "space directions", text) for text in found if text != "none"]
-        if len(vectors) != 3:
-            raise unreadable(path, f"space directions {fields['space directions']!r}", "3 vectors")
-        columns = np.array(vectors).T
+        vectors = [_vector(path, "space directions", text, axes) for text in found if text != "none"]
+        if len(vectors) != axes:
+            raise unreadable(path, f"space directions {fields['space directions']!r}", f"{axes} vectors")
+        columns = np.array([*vectors, *[[0.0, 0.0, 1.0]] * (3 - axes)]).T
     else:
-        spacing = _numbers(path, "spacings", fields["spacings"]) if "spacings" in fields else [1.0] * 3
+        spacing = _numbers(path, "spacings", fields["spacings"]) if "spacings" in fields else [1.0] * axes
+        spacing = [*spacing, *[1.0] * (3 - axes)]
         check_spacing(path, spacing)
         columns = np.diag(spacing[:3])
     return make_affine(signs[:, None] * columns, signs * origin, path)
@@ -95,7 +98,8 @@ def parse(path: Path) -> Header:
     sizes = tuple(int(size) for size in _numbers(path, "sizes", fields.get("sizes", "")) if abs(size) < 2**31)
     if fields.get("dimension", "3") != str(len(sizes)):
         raise unreadable(path, f"dimension {fields.get('dimension')} and sizes {sizes}", "3 axes")
-    shape = check_shape(path, sizes)
+    is_slice = len(sizes) == 2
+    shape = check_shape(path, (*sizes, 1) if is_slice else sizes)
     kinds = fields.get("kinds", "domain").split()
     if any(kind.lower() not in ("domain", "space", "???", "none") for kind in kinds):
         raise unreadable(path, f"axes of the kinds {kinds}", "3 axes in space", "split vectors or colours first")
@@ -117,7 +121,8 @@ def parse(path: Path) -> Header:
         whole=False,
         dtype=np.dtype(order + code),
         shape=shape,
-        affine=_affine(path, fields),
+        affine=_affine(path, fields, 2 if is_slice else 3),
+        is_slice=is_slice,
     )
 
 

@@ -44,6 +44,8 @@ class Header:
         affine: (4, 4) float64, from (d, h, w) to LPS mm.
         slope, intercept: value = stored * slope + intercept.
         notes: what the header left open and how it was read.
+        spacing_mm: along D, H, W to the last bit as the header states it; None where only the affine says it.
+        is_slice: True if the file states two axes; its affine then has one of 1 mm for D.
     """
 
     path: Path
@@ -57,6 +59,8 @@ class Header:
     slope: float = 1.0
     intercept: float = 0.0
     notes: tuple[dict[str, Any], ...] = ()
+    spacing_mm: tuple[float, float, float] | None = None
+    is_slice: bool = False
 
 
 def unreadable(path: Path, got: str, expected: str, hint: str = "") -> FormatError:
