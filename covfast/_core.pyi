@@ -16,6 +16,7 @@ __all__: list[str] = [
     "binary",
     "binary_blocked",
     "choose_backend",
+    "components",
     "conv3d",
     "conv3d_fused",
     "conv_blocked",
@@ -23,6 +24,8 @@ __all__: list[str] = [
     "conv_transpose_blocked",
     "conv_winograd",
     "error_list",
+    "fill_holes",
+    "filter_components",
     "forget_last_backend",
     "group_norm",
     "hardware_threads",
@@ -136,6 +139,16 @@ def binary_blocked(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def choose_backend(device: str) -> str: ...
+def components(
+    labels: numpy.ndarray,
+    connectivity: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[
+    numpy.typing.NDArray[numpy.int32],
+    numpy.typing.NDArray[numpy.uint8],
+    numpy.typing.NDArray[numpy.int64],
+    numpy.typing.NDArray[numpy.int64],
+]: ...
 def conv3d(
     x: numpy.typing.NDArray[numpy.float32],
     weight: numpy.typing.NDArray[numpy.float32],
@@ -240,6 +253,19 @@ def conv_winograd(
     numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None, numpy.typing.NDArray[numpy.float32]
 ]: ...
 def error_list() -> list[tuple[str, int, str, str]]: ...
+def fill_holes(
+    labels: numpy.ndarray,
+    connectivity: typing.SupportsInt | typing.SupportsIndex,
+    value: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def filter_components(
+    labels: numpy.ndarray,
+    connectivity: typing.SupportsInt | typing.SupportsIndex,
+    ties: typing.SupportsInt | typing.SupportsIndex,
+    min_voxels: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def forget_last_backend() -> None: ...
 def group_norm(
     x: numpy.typing.NDArray[numpy.float32],

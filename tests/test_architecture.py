@@ -30,6 +30,7 @@ PYTHON = {
     "io": BASE,
     "metrics": {*BASE, "_core"},
     "ops": {*BASE, "_core"},
+    "component_ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
     "blocked_ops": {*BASE, "_core"},
     "planar_ops": {*BASE, "_core"},

@@ -9,6 +9,7 @@ namespace py = pybind11;
 void register_backend(py::module_& m);
 void register_blocks(py::module_& m);
 void register_blocked(py::module_& m);
+void register_components(py::module_& m);
 void register_engine(py::module_& m);
 void register_layers(py::module_& m);
 void register_lungs(py::module_& m);

@@ -57,6 +57,7 @@ PYBIND11_MODULE(_core, m) {
     register_backend(m);
     register_blocks(m);
     register_blocked(m);
+    register_components(m);
     register_engine(m);
     register_layers(m);
     register_lungs(m);
