@@ -6,7 +6,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,8 @@ from covfast.volume import Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
     import SimpleITK
+
+    from covfast.batch import Results
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done, and its total."""
@@ -201,6 +203,21 @@ class Segmenter:
             cancel,
         )
         return Result(volume, labels, lungs, probability, self.facts([("read", read_ms), *stages]))
+
+    def read(
+        self, image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None
+    ) -> Volume:
+        """What a call would read first from `image`, to be passed in its place; raises as a call does."""
+        return as_volume(image, on_geometry=on_geometry, input_window=input_window)
+
+    def map(self, images: Iterable[Any], *, errors: str = "raise", **options: Any) -> Results:
+        """Segments many cases: the next is read and segmented while the caller works on the last.
+
+        Args, errors and what Ctrl-C does: see `covfast.batch.map_cases`.
+        """
+        from covfast.batch import map_cases
+
+        return map_cases(self, images, errors=errors, **options)
 
     def estimate_bytes(self, volume: Volume, probabilities: bool = False) -> int:
         """Memory that a volume needs, in bytes: itself, the label maps, and the workspace of the lungs.

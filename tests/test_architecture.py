@@ -13,12 +13,13 @@ PACKAGE = ROOT / "covfast"
 CSRC = ROOT / "csrc"
 
 # Part of the package -> parts it may import. A part is a file or folder directly under covfast/.
-BASE = {"errors", "volume", "outputs", "adapters"}
+BASE = {"errors", "volume", "outputs", "adapters", "cancellation"}
 PYTHON = {
     "errors": set(),
     "volume": {"errors"},
     "outputs": {"errors"},
     "adapters": {"errors", "volume"},
+    "cancellation": {"errors"},
     "package": {*BASE, "_core", "layers"},
     "shapes": BASE,
     "layers": {*BASE, "shapes"},
@@ -38,12 +39,14 @@ PYTHON = {
     "blocked_conv": {*BASE, "_core", "blocked_ops"},
     "models": {*BASE, "package", "export"},
     "engines": {*BASE, "_core", "package"},
-    "export": {*BASE, "package", "engines", "lowering", "lowering_ops", "simplify"},
+    "export": {*BASE, "_core", "package", "engines", "lowering", "lowering_ops", "shapes", "simplify"},
     "info": {*BASE, "_core", "covfast"},
     "phantom": BASE,
     "statistics": BASE,
     "preview": BASE,
-    "pipeline": {*BASE, "_core", "io", "engines", "models", "ops", "package", "statistics", "report"},
+    "pipeline": {*BASE, "_core", "io", "engines", "models", "ops", "package", "statistics", "report", "batch"},
+    "batch": {*BASE, "pipeline"},
+    "manifest": {*BASE, "io", "info"},
     "report": {*BASE, "io", "info", "statistics", "preview", "pipeline"},
     "evaluation": {*BASE, "_core", "evaluation_files", "io", "metrics"},
     "evaluation_files": {*BASE, "io"},
@@ -57,7 +60,7 @@ EVERYTHING = {"cli", "__init__"}  # may import all; only __main__ imports cli
 
 # Heavy packages are imported inside the function that needs them, in these parts at module level.
 HEAVY = {"torch", "SimpleITK", "pydicom", "PIL", "rich", "highdicom", "scipy", "matplotlib", "ray", "cupy"}
-TORCH_PARTS = {"models/miniseg.py", "models/checkpoint.py", "models/blocks.py", "engines/torch.py"}
+TORCH_PARTS = {"models/miniseg.py", "models/unet.py", "models/checkpoint.py", "models/blocks.py", "engines/torch.py"}
 
 # C++ folder -> folders whose headers it may include.
 CPP = {

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from covfast.cancellation import check_cancelled
 from covfast.errors import FormatError, GeometryError, describe, file_name
 
 MAX_SIDE = 32767
@@ -181,7 +182,7 @@ def _wrap(file: IO[bytes], header: Header) -> Any:
 def read_planes(header: Header) -> Iterator[npt.NDArray[Any]]:
     """The D planes (H, W) of a file in order, rescaled; each may be written to.
 
-    Raises: FormatError: truncated or broken data.
+    Raises: FormatError: truncated or broken data; Cancelled between two planes, if this thread's flag is set.
     """
     d, h, w = header.shape
     size = h * w * header.dtype.itemsize
@@ -190,6 +191,7 @@ def read_planes(header: Header) -> Iterator[npt.NDArray[Any]]:
         with header.data.open("rb") as file:
             stream = _wrap(file, header)
             for index in range(d):
+                check_cancelled()
                 piece = stream.read(size)
                 if len(piece) < size:
                     raise EOFError(f"slice {index}")

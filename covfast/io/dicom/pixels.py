@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from covfast.cancellation import check_cancelled
 from covfast.errors import FormatError, describe, file_name
 from covfast.io.dicom.headers import Header, Rescale, Slice
 from covfast.io.hounsfield import AIR_HU, PADDING_HU
@@ -123,10 +124,14 @@ def workers() -> int:
 
 
 def ordered(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """Results of `work` in the order of `items`, at most AHEAD waiting (an executor's map would hold them all)."""
+    """Results of `work` in the order of `items`, at most AHEAD waiting (an executor's map would hold them all).
+
+    Raises: Cancelled between two items, if this thread's flag is set.
+    """
     waiting: deque[Future[Any]] = deque()
     try:
         for item in items:
+            check_cancelled()
             waiting.append(pool.submit(work, item))
             if len(waiting) >= AHEAD:
                 yield waiting.popleft().result()
