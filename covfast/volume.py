@@ -169,6 +169,28 @@ class Geometry:
         view = array.transpose(self.axes)
         return view[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
+    def view_axes(self, orientation: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+        """For each axis of a view in `orientation`, the array axis along it and whether that runs backwards.
+
+        Args:
+            orientation: three letters such as "SAR"; "file" for the array as it is.
+        Raises: ValueRangeError: no orientation.
+        """
+        if orientation == "file":
+            return (0, 1, 2), (False, False, False)
+        matrix = _matrix(orientation)  # of LPS axis and view axis; canonical D, H, W run along z, y, x
+        canonical = [(2, 1, 0)[int(np.abs(matrix[:, axis]).argmax())] for axis in range(3)]
+        backwards = [bool(matrix[:, axis].sum() < 0) for axis in range(3)]
+        a, b, c = (self.axes[at] for at in canonical)
+        flip_a, flip_b, flip_c = (self.flips[at] != turn for at, turn in zip(canonical, backwards, strict=True))
+        return (a, b, c), (flip_a, flip_b, flip_c)
+
+    def view(self, array: npt.NDArray[Any], orientation: str) -> npt.NDArray[Any]:
+        """View of a (D, H, W) or (D, H, W, C) array on this grid whose axes grow as `orientation` says; no copy."""
+        axes, flips = self.view_axes(orientation)
+        turned = array.transpose((*axes, *range(3, array.ndim)))
+        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
     def from_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Inverse of `to_canonical`; no copy."""
         view = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
