@@ -1,0 +1,129 @@
+// Resampling of whole volumes on NumPy arrays, for covfast/resample_ops.py and the tests.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kernels/resample_argmax.h"
+#include "kernels/spline_axis.h"
+#include "python/bind.h"
+#include "python/layer_call.h"
+
+namespace covfast::python {
+namespace {
+
+using ByteArray = py::array_t<uint8_t, py::array::c_style>;
+
+bool is_on_host(const Call& call) { return std::string_view(call.context().backend->device) == "cpu"; }
+
+// Host memory where the backend reads it, else a copy.
+template <class T>
+const T* reach(Call& call, const T* host, int64_t count) {
+    return is_on_host(call) ? host : call.put(host, count);
+}
+
+// One axis of a contiguous array seen as (outer, n_in, inner).
+FloatArray run_spline_axis(const FloatArray& x, int64_t n_out, int order, std::array<float, 2> range,
+                           const std::string& device, int threads) {
+    COVFAST_REQUIRE(x.ndim() == 3, SHAPE, "x: got ", x.ndim(), " axes, expected 3: (outer, n_in, inner)");
+    const int64_t outer = x.shape(0), inner = x.shape(2);
+    const SplineTable table = spline_table(x.shape(1), n_out, order);
+    FloatArray y({outer, n_out, inner});
+    const float* from = x.data();
+    float* to = y.mutable_data();
+    py::gil_scoped_release nogil;
+    Call call(device, threads, "spline_axis");
+    SplineAxisParams p = spline_params(table, reach(call, from, x.size()), outer, inner, to, range[0], range[1]);
+    p.first = reach(call, p.first, n_out), p.weight = reach(call, p.weight, n_out * kSplineTaps);
+    if (!is_on_host(call)) p.y = call.room(y.size());
+    spline_axis(p, call.context());
+    if (!is_on_host(call)) call.get(p.y, to, y.size());
+    return y;
+}
+
+// In place along the first axis, as the engine resamples columns: x (n, inner) with max(n_in, n_out) rows.
+void run_spline_columns(FloatArray& x, int64_t n_in, int64_t n_out, int order, const std::string& device, int threads) {
+    COVFAST_REQUIRE(x.ndim() == 2 && x.shape(0) >= std::max(n_in, n_out), SHAPE, "x: got ", x.ndim(),
+                    " axes, expected (rows, inner) with at least ", std::max(n_in, n_out), " rows");
+    const SplineTable table = spline_table(n_in, n_out, order);
+    float* host = x.mutable_data();
+    py::gil_scoped_release nogil;
+    Call call(device, threads, "spline_axis");
+    float* memory = const_cast<float*>(reach(call, host, x.size()));
+    SplineAxisParams p = spline_params(table, memory, 1, x.shape(1), memory);
+    p.first = reach(call, p.first, n_out), p.weight = reach(call, p.weight, n_out * kSplineTaps);
+    spline_axis(p, call.context());
+    if (!is_on_host(call)) call.get(memory, host, x.size());
+}
+
+struct LabelRule {
+    std::vector<uint8_t> values;
+    bool regions, round_to_half;
+};
+
+ResampleArgmaxParams plane_params(Call& call, const FloatArray& x, const std::array<LerpTable, 3>& tables,
+                                  const LabelRule& rule) {
+    const auto& [depth, rows, columns] = tables;
+    ResampleArgmaxParams p{};
+    p.channels = x.shape(0), p.height = x.shape(2), p.width = x.shape(3);
+    p.channel_stride = x.shape(1) * p.height * p.width, p.row_stride = p.width;
+    p.out_rows = rows.n_out, p.out_width = columns.n_out;
+    p.row = reach(call, rows.first.data(), rows.n_out), p.row_mix = reach(call, rows.mix.data(), rows.n_out);
+    p.column = reach(call, columns.first.data(), columns.n_out);
+    p.column_mix = reach(call, columns.mix.data(), columns.n_out);
+    p.values = reach(call, rule.values.data(), p.channels);
+    p.regions = rule.regions, p.round_to_half = rule.round_to_half;
+    p.y_row_stride = p.out_width, p.y_stride = 1;
+    return p;
+}
+
+// x (C, D, H, W) to labels of `size`, and per row whether something in it was not finite.
+std::pair<ByteArray, ByteArray> run_resample_labels(const FloatArray& x, std::array<int64_t, 3> size,
+                                                    std::array<int, 3> order, const std::vector<uint8_t>& values,
+                                                    std::array<bool, 2> rule, const std::string& device, int threads) {
+    COVFAST_REQUIRE(x.ndim() == 4, SHAPE, "logits: got ", x.ndim(), " axes, expected 4: (C, D, H, W)");
+    COVFAST_REQUIRE(static_cast<int64_t>(values.size()) == x.shape(0), SHAPE, "values: got ", values.size(),
+                    " numbers, expected one for each of ", x.shape(0), " channels");
+    std::array<LerpTable, 3> tables;
+    for (int axis = 0; axis < 3; ++axis) tables[axis] = lerp_table(x.shape(axis + 1), size[axis], order[axis]);
+    ByteArray labels({size[0], size[1], size[2]}), bad({size[0], size[1]});
+    uint8_t *labels_host = labels.mutable_data(), *bad_host = bad.mutable_data();
+    const float* from = x.data();
+    {
+        py::gil_scoped_release nogil;
+        Call call(device, threads, "resample_argmax");
+        const Backend& backend = *call.context().backend;
+        const LabelRule labelling{values, rule[0], rule[1]};
+        ResampleArgmaxParams p = plane_params(call, x, tables, labelling);
+        const int64_t plane = size[1] * size[2], step = p.height * p.width;
+        DeviceArray<uint8_t> y(backend, plane), flags(backend, size[1]);
+        const float* logits = reach(call, from, x.size());
+        p.y = y.data(), p.bad = flags.data();
+        for (int64_t d = 0; d < size[0]; ++d) {
+            p.below = logits + tables[0].first[d] * step, p.mix = tables[0].mix[d];
+            p.above = p.mix == 0 ? nullptr : p.below + step;
+            if (is_on_host(call)) p.y = labels_host + d * plane, p.bad = bad_host + d * size[1];
+            resample_argmax(p, call.context());
+            if (is_on_host(call)) continue;
+            y.download(labels_host + d * plane, plane), flags.download(bad_host + d * size[1], size[1]);
+        }
+    }
+    return {labels, bad};
+}
+
+}  // namespace
+
+void register_resample(py::module_& m) {
+    const auto x = py::arg("x").noconvert(), order = py::arg("order");
+    const auto device = py::arg("device"), threads = py::arg("threads");
+    m.def("spline_axis", run_spline_axis, x, py::arg("n_out"), order, py::arg("range"), device, threads);
+    m.def("spline_columns", run_spline_columns, x, py::arg("n_in"), py::arg("n_out"), order, device, threads);
+    m.def("resample_labels", run_resample_labels, py::arg("logits").noconvert(), py::arg("size"), order,
+          py::arg("values"), py::arg("rule"), device, threads);
+}
+
+}  // namespace covfast::python
