@@ -7,25 +7,42 @@ called.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from covfast import package
+from covfast import _core, package
 from covfast.errors import BackendUnavailable, CovfastError, ShapeError, ValueRangeError, describe
+from covfast.shapes import TENSORS
 
 TOLERANCE = 1e-4
 """Largest difference to torch, of the output's range."""
 
 _HINT = "give multiple= where it needs one"
+_COMPARED_VOXELS = 64 * 64 * 64  # of a 3-D input; a large U-Net takes seconds for them
 _SAMPLE_BATCH = 2  # a batch of 1 would be traced as the number 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """A further network of a package whose inputs are not those of the first.
+
+    Attributes:
+        module, input_shape, multiple: as of `export`.
+    """
+
+    module: Any
+    input_shape: Sequence[int]
+    multiple: int | Sequence[int] | None = None
 
 
 def export(
@@ -39,13 +56,15 @@ def export(
     licence: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     multiple: int | Sequence[int] | None = None,
+    members: Mapping[str, Any] | None = None,
+    member: str | None = None,
 ) -> Path:
     """Write a torch module as a model package that `covfast.load` and `covfast.Segmenter` open.
 
     The module is traced in evaluation mode without decomposition, lowered to the closed list of ops of
     `covfast.package`, and made smaller by exact algebra (`covfast.simplify`), such as BatchNorm folded into
     convolutions. Batch and sizes stay free: resizes are kept as a factor or as the size of another tensor. The package
-    is then compared with torch on two sizes other than `input_shape`.
+    is then compared with torch on two other sizes, which are kept small for 3-D networks.
 
     Args:
         module: torch.nn.Module with one (N, C, [D,] H, W) float32 input; of several outputs the first is kept. The
@@ -58,22 +77,19 @@ def export(
         licence: of the weights; "unspecified" if None.
         provenance: where the weights come from.
         multiple: what each size must be a multiple of: one number, or one per axis; 1 if None.
+        members: further networks by name that the recipe uses with the first, such as the folds of an ensemble: modules
+            for inputs of the same kind, or `Member` where the channels or multiples are others.
+        member: the name of the first among them.
     Returns: the path.
     Raises:
         BackendUnavailable: torch is not installed.
         ShapeError: `input_shape` or `multiple` does not fit.
         ValueRangeError: an op outside the list, with its place; a module that cannot be traced, or gives no tensor;
-            `recipe`, `labels` or `provenance` of another kind.
+            `recipe`, `labels` or `provenance` of another kind, members that the recipe does not know.
         CovfastError: the native engine differs from torch by more than 1e-4 of the output's range.
     """
     path = Path(path)
     shape, steps = _sizes(input_shape, multiple)
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
-    if not isinstance(module, torch.nn.Module):
-        raise ValueRangeError(describe("module", type(module).__name__, "a torch.nn.Module"))
     facts: dict[str, Any] = {
         "recipe": recipe,
         "labels": {} if labels is None else labels,
@@ -82,17 +98,60 @@ def export(
         "name": name or path.stem,
     }
     _check_facts(facts)
+    fields = _lower_checked(Member(module, shape, steps), path.name)
+    if member is not None or members:
+        parts = {
+            other: _lower_checked(_member(held, shape, steps), path.name) for other, held in (members or {}).items()
+        }
+        facts |= {"member": member, "members": [_with_prefix(fields, other, part) for other, part in parts.items()]}
+        _check_members(facts)
+    return package.write(path, **fields, **facts, check=_open)
+
+
+def _member(held: Any, shape: Sequence[int], steps: Sequence[int]) -> Member:
+    """What was given for a member, checked; a bare module has the first network's sizes."""
+    given = held if isinstance(held, Member) else Member(held, shape, steps)
+    if len(given.input_shape) != len(shape):
+        got = f"an input of {len(given.input_shape)} axes"
+        raise ShapeError(describe("members", got, f"{len(shape)}, as the first network's"))
+    return given
+
+
+def _lower_checked(given: Member, name: str) -> dict[str, Any]:
+    """Tensors, graph and input contract of one network, which the native engine ran as torch does."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(describe("export", "no torch", "torch", 'pip install "covfast[train]"')) from error
+    module, (shape, steps) = given.module, _sizes(given.input_shape, given.multiple)
+    if not isinstance(module, torch.nn.Module):
+        raise ValueRangeError(describe("module", type(module).__name__, "a torch.nn.Module"))
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
+    bare: dict[str, Any] = {"recipe": None, "labels": {}, "licence": "", "provenance": {}, "name": ""}
     try:
         with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            fields = _lower(module, shape, steps) | facts
-            trial = package.write(Path(folder) / path.name, **fields)
-            _compare(module, trial, shape, steps)
-            return package.write(path, **fields)
+            fields = _lower(module, shape, steps)
+            _compare(module, package.write(Path(folder) / name, **fields, **bare), shape, steps)
+            return fields
     finally:
         for part, was_training in modes:  # not module.train, which would thaw the norms that its owner froze
             part.training = was_training
+
+
+def _with_prefix(main: dict[str, Any], name: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    """A member of the package; its tensors go to the first network's, behind its name."""
+    nodes = [
+        {key: f"{name}/{value}" if key in TENSORS and isinstance(value, str) else value for key, value in node.items()}
+        for node in part["graph"]["nodes"]
+    ]
+    main["tensors"] |= {f"{name}/{key}": tensor for key, tensor in part["tensors"].items()}
+    return {"name": name, "graph": {**part["graph"], "nodes": nodes}, "input": part["input_contract"]}
+
+
+def _open(path: Path) -> None:
+    """Raise FormatError for a package that would not open, such as one whose recipe is wrong."""
+    _core.open_network(os.fsencode(path))
 
 
 def _sizes(input_shape: Any, multiple: Any) -> tuple[list[int], list[int]]:
@@ -126,6 +185,19 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         is_number = hasattr(value, "__index__") and not isinstance(value, bool)
         if not is_number or not isinstance(label, str):
             raise ValueRangeError(describe("labels", f"{{{value!r}: {label!r}}}", "whole numbers -> names"))
+
+
+def _check_members(facts: Mapping[str, Any]) -> None:
+    """Refuse a recipe that uses networks which are not there. Raises: ValueRangeError."""
+    names = {facts["member"], *(one["name"] for one in facts["members"])}
+    open_ = list((facts["recipe"] or {}).get("stages", []))
+    while open_:
+        stage = open_.pop()
+        unknown = set(stage.get("members", [])) - names if isinstance(stage, Mapping) else set()
+        if unknown:
+            expected = f"members of the package: {', '.join(sorted(map(str, names)))}"
+            raise ValueRangeError(describe("recipe", f"the member {min(unknown)!r}", expected))
+        open_ += stage.get("stages", []) if isinstance(stage, Mapping) else []
 
 
 def _lower(module: Any, shape: Sequence[int], steps: Sequence[int]) -> dict[str, Any]:
@@ -182,8 +254,7 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
     net = load(path, device="cpu", exact=True)
     rng = np.random.default_rng(0)
     for batch, share in ((2, 0.5), (1, 0.75)):
-        counts = [round(n * share / step) for n, step in zip(shape[2:], steps, strict=True)]
-        sizes = [max(1, count + axis) * step for axis, (count, step) in enumerate(zip(counts, steps, strict=True))]
+        sizes = _compared_size(shape[2:], steps, share)
         x = rng.standard_normal((batch, shape[1], *sizes), dtype=np.float32)
         try:
             expected = module(torch.from_numpy(x).to(_device(module)))
@@ -205,6 +276,20 @@ def _compare(module: Any, path: Path, shape: Sequence[int], steps: Sequence[int]
             raise CovfastError(
                 describe("export", f"a difference of {difference:.3g} at {sizes}", f"at most {TOLERANCE} of {span:.3g}")
             )
+
+
+def _compared_size(size: Sequence[int], steps: Sequence[int], share: float) -> list[int]:
+    """A size with which to compare: a share of the typical one, no more than seconds of work in 3-D."""
+    counts = [max(1, round(n * share / step) + axis) for axis, (n, step) in enumerate(zip(size, steps, strict=True))]
+    sizes = [count * step for count, step in zip(counts, steps, strict=True)]
+    while (
+        len(sizes) == 3
+        and math.prod(sizes) > _COMPARED_VOXELS
+        and any(n > m for n, m in zip(sizes, steps, strict=True))
+    ):
+        axis = max((n - m, axis) for axis, (n, m) in enumerate(zip(sizes, steps, strict=True)))[1]
+        sizes[axis] -= steps[axis]
+    return sizes
 
 
 class _CallableModule(ModuleType):

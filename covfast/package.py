@@ -14,6 +14,9 @@ and that text holds::
     licence         text
     provenance      object
     checksum        "sha256:<hex>"
+    member          where there are several networks: the name of this one, such as "fold_0"
+    members         the others, [{"name": "fold_1", "graph": {...}, "input": {...}}, ...]; their graphs name their
+                    tensors in full, with the member's name and "/" before them
 
 The checksum is the SHA-256 of the data section followed by the UTF-8 text ``canonical({"metadata": m, "tensors": t})``,
 where m is the metadata without its checksum, t the header without ``__metadata__``, and ``canonical`` is
@@ -54,6 +57,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +93,8 @@ _KINDS: dict[str, Any] = {
     "provenance": dict,
     "checksum": str,
 }
+_OPTIONAL: dict[str, Any] = {"member": str, "members": list}
+_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 StrPath = str | os.PathLike[str]
 
@@ -143,18 +149,25 @@ def write(
     licence: str,
     provenance: Mapping[str, Any],
     name: str,
+    member: str | None = None,
+    members: Sequence[Mapping[str, Any]] = (),
+    check: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write a package; it appears whole or not at all.
 
     Args:
         path: of the package; an existing file is replaced.
-        tensors: float32 arrays by name.
+        tensors: float32 arrays by name, those of the members among them.
         graph, recipe, input_contract, provenance: JSON objects as this module describes them.
         labels: value -> name.
         licence: its short name or text.
         name: of the model.
+        member: name of the network, where there are several.
+        members: the others, as this module describes them.
+        check: as of `write_whole`.
     Returns: the path.
-    Raises: DTypeError, ValueRangeError: something that JSON cannot hold, or too much metadata; OutputError.
+    Raises: DTypeError, ValueRangeError: something that JSON cannot hold, too much metadata, members without a name of
+        their own; OutputError.
     """
     entries, blocks = _layout(tensors)
     metadata: dict[str, Any] = {
@@ -167,6 +180,11 @@ def write(
         "licence": licence,
         "provenance": dict(provenance),
     }
+    if member is not None or members:
+        metadata |= {"member": member, "members": [dict(one) for one in members]}
+        wrong = _wrong_members(metadata)
+        if wrong is not None:
+            raise ValueRangeError(describe("members", *wrong))
     try:
         metadata = json.loads(canonical(metadata))
         metadata["checksum"] = _checksum(blocks, metadata, entries)
@@ -176,7 +194,8 @@ def write(
     header += b" " * (-(len(header) + 8) % _ALIGNMENT)
     if len(header) > _HEADER_LIMIT:
         raise ValueRangeError(describe("metadata", f"{len(header)} bytes", f"at most {_HEADER_LIMIT}"))
-    write_whole(Path(path), lambda file: file.writelines([len(header).to_bytes(8, "little"), header, *blocks]))
+    lines = [len(header).to_bytes(8, "little"), header, *blocks]
+    write_whole(Path(path), lambda file: file.writelines(lines), check)
     return Path(path)
 
 
@@ -223,7 +242,31 @@ def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, A
     for key, kinds in _KINDS.items():
         if not isinstance(metadata.get(key, False), kinds):
             raise FormatError(describe(f"{name}: {key}", type(metadata.get(key)).__name__, f"{kinds} in the metadata"))
+    for key, kinds in _OPTIONAL.items():
+        if key in metadata and not isinstance(metadata[key], kinds):
+            raise FormatError(describe(f"{name}: {key}", type(metadata[key]).__name__, f"{kinds} in the metadata"))
+    wrong = _wrong_members(metadata)
+    if wrong is not None:
+        raise FormatError(describe(f"{name}: members", *wrong))
     return metadata, entries
+
+
+def _wrong_members(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(got, expected) of what is wrong with the names and kinds of the members; None: nothing, or there are none."""
+    if "member" not in metadata and "members" not in metadata:
+        return None
+    names = [metadata.get("member")]
+    for one in metadata.get("members", []):
+        kinds = (("name", str), ("graph", dict), ("input", dict))
+        if not isinstance(one, dict) or not all(isinstance(one.get(key), kind) for key, kind in kinds):
+            return "a member of another kind", "objects with name, graph and input"
+        names.append(one["name"])
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not _MEMBER.fullmatch(name):
+            return f"the name {name!r}", "1 to 64 letters, digits, '_', '.' and '-'"
+        if name in names[:index]:
+            return f"the name {name!r} twice", "a name for each"
+    return None
 
 
 def _open(path: StrPath) -> BinaryIO:
@@ -265,12 +308,18 @@ class Contents:
         graph, contract = self.metadata["graph"], self.metadata["input"]
         parameters = sum(map(math.prod, self.shapes.values()))
         stages = [str(stage["stage"]) for stage in (self.metadata["recipe"] or {}).get("stages", [])]
+        members = [self.metadata.get("member"), *(one["name"] for one in self.metadata.get("members", []))]
         sizes = contract.get("size") or f"multiples of {contract['multiple']}"
         labels = ", ".join(f"{value} {label}" for value, label in self.metadata["labels"].items())
         name, nodes = self.metadata["name"], graph["nodes"]
         lines = [
             f"{name}: {parameters:,} parameters, {len(nodes)} nodes, {self.size_bytes:,} bytes",
             f"input       {contract['channels']} channels, {contract['rank']}-D, size {sizes}",
+            *(
+                [f"members     {', '.join(members)}; the layers below are those of the first"]
+                if len(members) > 1
+                else []
+            ),
             f"labels      {labels}",
             f"recipe      {' -> '.join(stages) or 'none'}",
             f"licence     {self.metadata['licence']}",

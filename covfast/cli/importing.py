@@ -1,4 +1,4 @@
-"""`covfast import PATH -o M`: a published weight file becomes a model package."""
+"""`covfast import PATH -o M`: published weights, a file or a folder of trained models, become a model package."""
 
 from __future__ import annotations
 
@@ -16,14 +16,30 @@ log = logging.getLogger("covfast")
 
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
-    parser = options.add_command(commands, "import", run, "Turn a published weight file into a model package.")
-    parser.add_argument("input", metavar="PATH", help="weight file, such as MiniSeg's .pth")
+    parser = options.add_command(commands, "import", run, "Turn published weights into a model package.")
+    parser.add_argument(
+        "input", metavar="PATH", help="weight file such as MiniSeg's .pth, or nnU-Net's results, a folder or zip file"
+    )
     options.add_output(parser, "the .covfast file to write")
-    parser.add_argument("--format", choices=("miniseg",), help="found out by itself by default")
+    parser.add_argument("--format", metavar="NAME", help="found out by itself by default")
+    parser.add_argument(
+        "--folds", "-f", nargs="+", metavar="FOLD", help="such as 0 1 2, or all; all that are there by default"
+    )
+    parser.add_argument(
+        "--checkpoint", "-chk", metavar="NAME", help="such as checkpoint_best; the final one by default"
+    )
+    parser.add_argument(
+        "--configuration", "-c", metavar="NAME", help="such as 3d_fullres, where a folder holds several"
+    )
+    parser.add_argument(
+        "--postprocessing",
+        action=argparse.BooleanOptionalAction,
+        help="whether the folder's postprocessing becomes part of the model; by default as nnU-Net's own predict does",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads the weight file and writes the package."""
+    """Reads the weights and writes the package."""
     from covfast.models.checkpoint import import_checkpoint
 
     out = Path(args.output)
@@ -33,7 +49,15 @@ def run(args: argparse.Namespace) -> int:
         raise OutputError(describe("-o", file_name(out), "a file in a folder that exists"))
     if out.exists() and not args.overwrite:
         raise OutputError(describe("-o", f"{file_name(out)}, which exists", "a new file", "pass --overwrite"))
-    checkpoint = import_checkpoint(args.input, format=args.format)
+    folds = None if args.folds is None else [int(fold) if fold.isdecimal() else fold for fold in args.folds]
+    checkpoint = import_checkpoint(
+        args.input,
+        args.format,
+        folds,
+        checkpoint=args.checkpoint,
+        configuration=args.configuration,
+        postprocessing=args.postprocessing,
+    )
     for note in checkpoint.notes:
         log.warning("%s", note)
     checkpoint.export(out)

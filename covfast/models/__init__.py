@@ -13,10 +13,17 @@ from covfast.errors import BackendUnavailable, describe
 if TYPE_CHECKING:
     from covfast.models.checkpoint import Checkpoint, import_checkpoint
     from covfast.models.miniseg import MiniSeg
+    from covfast.models.unet import PlainUNet, ResidualEncoderUNet
 
-__all__ = ["Checkpoint", "MiniSeg", "import_checkpoint"]
+__all__ = ["Checkpoint", "MiniSeg", "PlainUNet", "ResidualEncoderUNet", "import_checkpoint"]
 
-_HOMES = {"MiniSeg": "miniseg", "Checkpoint": "checkpoint", "import_checkpoint": "checkpoint"}
+_HOMES = {
+    "Checkpoint": "checkpoint",
+    "MiniSeg": "miniseg",
+    "PlainUNet": "unet",
+    "ResidualEncoderUNet": "unet",
+    "import_checkpoint": "checkpoint",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,8 @@
-"""Published weight files as torch modules: the format is found out from the names of the tensors."""
+"""Published weights as torch modules: the format is found out from names, of the tensors in a file or of the files.
+
+A format is one row of `_STATE_DICTS` (a file that is one state dict) or of `_FOLDERS` (a folder of several files, or a
+zip file of one); it reads into a `Checkpoint`, which knows how to become a model package.
+"""
 
 # torch is not followed by the type checker: its classes and functions are Any.
 # mypy: no-warn-return-any
@@ -10,9 +14,10 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,31 +26,41 @@ from covfast.errors import FormatError, ValueRangeError, WeightsError, describe,
 from covfast.models.miniseg import MiniSeg
 from covfast.volume import LABELS
 
-FORMATS = ("miniseg",)
-"""Formats that `import_checkpoint` reads."""
+if TYPE_CHECKING:
+    from covfast.models.result_files import ResultFiles
 
-LICENCES = {"miniseg": "CC-BY-NC-SA-4.0"}
-"""Licence under which the weight files of a format were published; non-commercial."""
-
-_MARKS = {"miniseg": ("long1.conv0.weight", "down2.conv1x1_down.weight", "pred1.1.weight")}
 _AUXILIARY = re.compile(r"pred[234]\.")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network read from a weight file.
+    """A network, or several that work together, read from published weights.
 
     Attributes:
         module: In evaluation mode, float32, on the CPU.
         recipe: Stages from a CT volume to labels, as `covfast.export` takes them.
         format: One of `FORMATS`.
         notes: What the file does not tell, and what was assumed instead.
+        member: Name of `module` in the recipe, where there are several; else None.
+        members: The other networks by name, such as the further folds of an ensemble.
+        labels: value -> name.
+        licence: Under which the weights were published.
+        provenance: What goes into the package beside the format and the notes.
+        input_shape: A typical input, as `covfast.export` takes it; the package takes any size that fits.
+        multiple: What each size must be a multiple of; one number, or one per axis.
     """
 
     module: nn.Module
     recipe: Mapping[str, Any]
     format: str
     notes: tuple[str, ...] = ()
+    member: str | None = None
+    members: Mapping[str, nn.Module] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=lambda: {v: name for v, name in LABELS.items() if v})
+    licence: str = "unspecified"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    input_shape: tuple[int, ...] = (1, 3, 512, 512)
+    multiple: int | tuple[int, ...] = 1
 
     def export(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write a model package.
@@ -57,10 +72,30 @@ class Checkpoint:
         from covfast.export import export
 
         options.setdefault("recipe", dict(self.recipe))
-        options.setdefault("labels", {value: name for value, name in LABELS.items() if value})
-        options.setdefault("licence", LICENCES[self.format])
-        options.setdefault("provenance", {"format": self.format, "notes": list(self.notes)})
-        export(self.module, path, options.pop("input_shape", (1, 3, 512, 512)), **options)
+        options.setdefault("labels", dict(self.labels))
+        options.setdefault("licence", self.licence)
+        options.setdefault("provenance", {"format": self.format, **self.provenance, "notes": list(self.notes)})
+        options.setdefault("multiple", self.multiple)
+        options.setdefault("member", self.member)
+        options.setdefault("members", dict(self.members))
+        export(self.module, path, options.pop("input_shape", self.input_shape), **options)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several networks in a folder to read; None leaves it to the format.
+
+    Attributes:
+        folds: Of the cross-validation, such as (0, 1) or ("all",).
+        checkpoint: Name of the weight files, such as "checkpoint_best".
+        configuration: Such as "3d_fullres", where a folder holds several.
+        postprocessing: Whether the postprocessing that the folder holds becomes part of the recipe.
+    """
+
+    folds: tuple[int | str, ...] | None = None
+    checkpoint: str | None = None
+    configuration: str | None = None
+    postprocessing: bool | None = None
 
 
 def slice_recipe(
@@ -116,11 +151,6 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in held.items()}
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> str | None:
-    """The format whose marks are all among the names; None if there is none."""
-    return next((name for name, marks in _MARKS.items() if all(mark in tensors for mark in marks)), None)
-
-
 def build_miniseg(tensors: Mapping[str, Tensor], name: str) -> MiniSeg:
     """A MiniSeg of the sizes that the tensors have, with them loaded.
 
@@ -151,29 +181,113 @@ def build_miniseg(tensors: Mapping[str, Tensor], name: str) -> MiniSeg:
     return module.eval()
 
 
-def import_checkpoint(path: str | os.PathLike[str], format: str | None = None) -> Checkpoint:
-    """Read a published weight file.
-
-    Args:
-        path: Of the file.
-        format: One of `FORMATS`; None finds it out from the names of the tensors.
-
-    Raises:
-        FormatError: The file is missing, is no state dict, or of no known format.
-        WeightsError: The tensors do not fit the network.
-        ValueRangeError: `format` is unknown.
-    """
-    if format is not None and format not in FORMATS:
-        raise ValueRangeError(describe("format", repr(format), f"one of {FORMATS} or None"))
-    tensors = read_tensors(path)
-    found = format or recognise(tensors)
-    if found is None:
-        got = f"{len(tensors)} tensors such as {min(tensors)!r}"
-        raise FormatError(describe(file_name(path), got, f"one of the formats {FORMATS}"))
-    module = build_miniseg(tensors, file_name(path))
+def _miniseg(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    """Qiu et al.'s own files."""
     notes = (
         "The file does not hold the mean and standard deviation of its training fold: 0 and 1 are assumed; the "
         "published preprocessing is x / 255, minus the fold's mean, divided by its standard deviation, at 512 x 512.",
         "The file does not tell the window of its training pictures: [-1250, 250] HU is assumed.",
     )
-    return Checkpoint(module, slice_recipe((-1250.0, 250.0), 512, 0.0, 1.0, 10.0), found, notes)
+    recipe = slice_recipe((-1250.0, 250.0), 512, 0.0, 1.0, 10.0)
+    return Checkpoint(build_miniseg(tensors, name), recipe, "miniseg", notes, licence="CC-BY-NC-SA-4.0")
+
+
+def _nnunet_v2(files: ResultFiles, choice: Choice) -> Checkpoint:
+    from covfast.models.nnunet import read
+
+    return read(files, choice)
+
+
+def _nnunet_v1(files: ResultFiles, choice: Choice) -> Checkpoint:
+    from covfast.models.nnunet_v1 import read
+
+    return read(files, choice)
+
+
+@dataclass(frozen=True)
+class _StateDictFormat:
+    marks: tuple[str, ...]  # names of tensors that all files of the format have, and those of no other
+    read: Callable[[Mapping[str, Tensor], str], Checkpoint]  # (tensors, name of the file)
+
+
+@dataclass(frozen=True)
+class _FolderFormat:
+    marks: tuple[str, ...]  # names of files, one of which lies in the folder of each model
+    read: Callable[[ResultFiles, Choice], Checkpoint]
+
+
+_STATE_DICTS = {
+    "miniseg": _StateDictFormat(("long1.conv0.weight", "down2.conv1x1_down.weight", "pred1.1.weight"), _miniseg),
+}
+_FOLDERS = {
+    "nnunet-v2": _FolderFormat(("plans.json",), _nnunet_v2),
+    "nnunet-v1": _FolderFormat(("plans.pkl",), _nnunet_v1),
+}
+
+FORMATS = (*_STATE_DICTS, *_FOLDERS)
+"""Formats that `import_checkpoint` reads."""
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    *,
+    checkpoint: str | None = None,
+    configuration: str | None = None,
+    postprocessing: bool | None = None,
+) -> Checkpoint:
+    """Read published weights: a weight file, or a folder or zip file of trained models.
+
+    Args:
+        path: Of the file or folder.
+        format: One of `FORMATS`; None finds it out from the names of the tensors or files.
+        folds: Of a folder; all that are there by default.
+        checkpoint: Which of a fold's weight files; the final one by default.
+        configuration: Such as "3d_fullres", where a folder holds several.
+        postprocessing: Whether the postprocessing that the folder holds becomes part of the recipe. None does what the
+            training framework's own predict command would do.
+
+    Raises:
+        FormatError: The file is missing, is no state dict, or of no known format; a folder of a kind that cannot be
+            carried over, with the reason.
+        WeightsError: The tensors do not fit the network.
+        ValueRangeError: `format`, a fold or a name is unknown.
+    """
+    if format is not None and format not in FORMATS:
+        raise ValueRangeError(describe("format", repr(format), f"one of {FORMATS} or None"))
+    choice = Choice(None if folds is None else tuple(folds), checkpoint, configuration, postprocessing)
+    found = _import_folder(path, format, choice)
+    if found is not None:
+        return found
+    if choice != Choice():
+        raise ValueRangeError(
+            describe("folds, checkpoint, configuration", file_name(path), "a folder of trained models")
+        )
+    tensors = read_tensors(path)
+    names = [name for name, row in _STATE_DICTS.items() if format in (None, name) and _has(tensors, row.marks, format)]
+    if not names:
+        got = f"{len(tensors)} tensors such as {min(tensors)!r}"
+        raise FormatError(describe(file_name(path), got, f"one of the formats {FORMATS}"))
+    return _STATE_DICTS[names[0]].read(tensors, file_name(path))
+
+
+def _has(tensors: Mapping[str, Tensor], marks: Sequence[str], format: str | None) -> bool:
+    return format is not None or all(mark in tensors for mark in marks)
+
+
+def _import_folder(path: str | os.PathLike[str], format: str | None, choice: Choice) -> Checkpoint | None:
+    """What a folder or a zip file of one holds; None for a single weight file, which may be a zip file too."""
+    from covfast.models.result_files import ResultFiles
+
+    if not Path(path).is_dir() and (format in _STATE_DICTS or not zipfile.is_zipfile(path)):
+        return None
+    files = ResultFiles(path)
+    for name, row in _FOLDERS.items():
+        if format in (None, name) and files.folders(*row.marks):
+            return row.read(files, choice)
+    if not Path(path).is_dir():
+        return None
+    hint = "give the folder that holds the plans" if files.folders("checkpoint_final.pth") else ""
+    marks = " or ".join(mark for row in _FOLDERS.values() for mark in row.marks)
+    raise FormatError(describe(files.title, f"a folder of {len(files.names)} files", f"one with {marks}", hint))
