@@ -8,16 +8,10 @@
 
 #include "core/progress.h"
 #include "core/view.h"
+#include "engine/raw_rows.h"
 #include "kernels/backend.h"
 
 namespace covfast {
-
-// One channel in host memory, (D, H, W), any strides.
-struct RawChannel {
-    const void* data;
-    bool is_float;                        // f32, else i16
-    std::array<int64_t, 3> size, stride;  // strides in elements
-};
 
 // How a channel is normalised, of nnU-Net's schemes.
 struct ChannelNorm {
@@ -29,8 +23,8 @@ struct ChannelNorm {
         kDivide,     // x / 255
     };
     Kind kind = kNone;
-    bool masked =
-        false;  // kZScore, and kClip of version 1: only where an image has a voxel that is not 0, holes filled
+    // kZScore, and kClip of version 1: only where the image is not 0 in all channels, holes filled.
+    bool masked = false;
     float low = 0, high = 0, mean = 0, std = 1;
 };
 
@@ -42,12 +36,6 @@ struct InputPlan {
     bool normalise_first = true;  // version 2; version 1: false, and NaN becomes 0
 };
 
-// The smallest box that holds every voxel which is not 0 (NaN is not) in some channel; begin == end if there is none.
-struct Box {
-    std::array<int64_t, 3> begin{}, end{};
-};
-Box nonzero_box(const std::vector<RawChannel>& channels, int threads);
-
 // Floats that prepare_input writes for one channel: max(D before, D after) planes. The channel's result lies in the
 // first plan.size[0] of them.
 int64_t input_channel_floats(const InputPlan& plan);
@@ -58,14 +46,18 @@ int64_t input_scratch_bytes(const std::vector<ChannelNorm>& norms, const InputPl
 
 // Channel c is written to out + c * input_channel_floats(plan), (size) contiguous. Polls `progress` in stage
 // "resample". Order 3 is clipped to the lowest and highest value of what is resampled, as skimage does. Throws SHAPE
-// where channels differ in size or the box lies outside, VALUE_RANGE for an order, CANCELLED.
+// where channels differ in size or the box lies outside, VALUE_RANGE for an order (along a separate axis that is
+// not D only 0 is known), CANCELLED.
 void prepare_input(const std::vector<RawChannel>& channels, const std::vector<ChannelNorm>& norms,
                    const InputPlan& plan, float* out, const Context& context, const Progress& progress);
 
 // One-hot channels of a label map on the original grid (a cascade's previous stage): cropped, resampled as nnU-Net's
-// resize_segmentation does, and out[i] = 1 where the label is labels[i], else 0. Channel i is written to
-// out + i * channel_stride (at least input_channel_floats(plan)).
+// resize_segmentation does (the label with the greatest linear share; of equals the nearest one's, else the lowest),
+// and out[i] = 1 where the label is labels[i], else 0. Channel i is written to out + i * channel_stride (at least
+// input_channel_floats(plan)). Where `channels` are given, what lies outside the image (0 in all of them, holes filled)
+// is a label of its own when labels are resampled, as in nnU-Net.
 void prepare_previous(const View3<const uint8_t>& previous, const std::vector<int>& labels, const InputPlan& plan,
-                      float* out, int64_t channel_stride, const Context& context, const Progress& progress);
+                      float* out, int64_t channel_stride, const Context& context, const Progress& progress,
+                      const std::vector<RawChannel>& channels = {});
 
 }  // namespace covfast

@@ -2,14 +2,19 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "core/progress.h"
+#include "engine/volume_input.h"
 #include "kernels/resample_argmax.h"
 #include "kernels/spline_axis.h"
+#include "python/arrays.h"
 #include "python/bind.h"
 #include "python/layer_call.h"
 
@@ -115,6 +120,75 @@ std::pair<ByteArray, ByteArray> run_resample_labels(const FloatArray& x, std::ar
     return {labels, bad};
 }
 
+std::vector<RawChannel> raw_channels(const std::vector<py::array>& arrays) {
+    std::vector<RawChannel> channels;
+    for (const py::array& array : arrays) {
+        const HuView view = hu_view(array);
+        channels.push_back({view.data, view.is_float, view.size, view.stride});
+    }
+    return channels;
+}
+
+// begin, end, size; order; separate_axis; normalise_first.
+using PlanFields = std::tuple<Axes, Axes, Axes, std::array<int, 3>, int, bool>;
+InputPlan input_plan(const PlanFields& fields) {
+    const auto& [begin, end, size, order, separate_axis, normalise_first] = fields;
+    return {begin, end, size, order, separate_axis, normalise_first};
+}
+
+// (C, size) of what the engine wrote with room between the channels.
+FloatArray dense(const std::vector<float>& floats, int64_t channels, const InputPlan& plan) {
+    const auto& [depth, height, width] = plan.size;
+    FloatArray y({channels, depth, height, width});
+    const int64_t voxels = depth * height * width;
+    for (int64_t c = 0; c < channels; ++c)
+        std::copy_n(floats.data() + c * input_channel_floats(plan), voxels, y.mutable_data() + c * voxels);
+    return y;
+}
+
+// kind, masked, low, high, mean, std of each channel.
+using NormFields = std::tuple<int, bool, float, float, float, float>;
+FloatArray run_prepare_input(const std::vector<py::array>& arrays, const std::vector<NormFields>& norms,
+                             const PlanFields& fields, int threads) {
+    const InputPlan plan = input_plan(fields);
+    const std::vector<RawChannel> channels = raw_channels(arrays);
+    const auto count = static_cast<int64_t>(channels.size());
+    std::vector<ChannelNorm> schemes;
+    for (const auto& [kind, masked, low, high, mean, std] : norms)
+        schemes.push_back({static_cast<ChannelNorm::Kind>(kind), masked, low, high, mean, std});
+    std::vector<float> y;
+    {
+        py::gil_scoped_release nogil;
+        y.resize(input_floats(count, plan));
+        prepare_input(channels, schemes, plan, y.data(), {&choose_backend("cpu"), threads}, {});
+    }
+    return dense(y, count, plan);
+}
+
+FloatArray run_prepare_previous(const py::array& previous, const std::vector<int>& labels, const PlanFields& fields,
+                                const std::vector<py::array>& arrays, int threads) {
+    const InputPlan plan = input_plan(fields);
+    const std::vector<RawChannel> channels = raw_channels(arrays);
+    const auto count = static_cast<int64_t>(labels.size());
+    COVFAST_REQUIRE(previous.ndim() == 3 && py::isinstance<py::array_t<uint8_t>>(previous), DTYPE,
+                    "previous: got another array, expected (D, H, W) uint8");
+    const View3<const uint8_t> view{static_cast<const uint8_t*>(previous.data()),
+                                    {previous.shape(0), previous.shape(1), previous.shape(2)},
+                                    element_strides<uint8_t>(previous, "previous")};
+    std::vector<float> y(input_floats(count, plan));
+    {
+        py::gil_scoped_release nogil;
+        prepare_previous(view, labels, plan, y.data(), input_channel_floats(plan), {&choose_backend("cpu"), threads},
+                         {}, channels);
+    }
+    return dense(y, count, plan);
+}
+
+std::pair<Axes, Axes> run_nonzero_box(const std::vector<py::array>& arrays, int threads) {
+    const Box box = nonzero_box(raw_channels(arrays), threads);
+    return {box.begin, box.end};
+}
+
 }  // namespace
 
 void register_resample(py::module_& m) {
@@ -124,6 +198,10 @@ void register_resample(py::module_& m) {
     m.def("spline_columns", run_spline_columns, x, py::arg("n_in"), py::arg("n_out"), order, device, threads);
     m.def("resample_labels", run_resample_labels, py::arg("logits").noconvert(), py::arg("size"), order,
           py::arg("values"), py::arg("rule"), device, threads);
+    m.def("nonzero_box", run_nonzero_box, py::arg("channels"), threads);
+    m.def("prepare_input", run_prepare_input, py::arg("channels"), py::arg("norms"), py::arg("plan"), threads);
+    m.def("prepare_previous", run_prepare_previous, py::arg("previous"), py::arg("labels"), py::arg("plan"),
+          py::arg("channels"), threads);
 }
 
 }  // namespace covfast::python
