@@ -32,6 +32,7 @@ PYTHON = {
     "metrics": {*BASE, "_core"},
     "ops": {*BASE, "_core"},
     "component_ops": {*BASE, "_core"},
+    "slice_ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
     "blocked_ops": {*BASE, "_core"},
     "planar_ops": {*BASE, "_core"},
@@ -44,9 +45,13 @@ PYTHON = {
     "phantom": BASE,
     "statistics": BASE,
     "preview": BASE,
-    "pipeline": {*BASE, "_core", "io", "engines", "models", "ops", "package", "statistics", "report", "batch"},
+    "images": {*BASE, "io"},
+    "pipeline": {
+        *BASE, "_core", "io", "engines", "images", "models", "ops", "package", "statistics", "report", "batch"
+    },
     "batch": {*BASE, "pipeline"},
     "manifest": {*BASE, "io", "info"},
+    "predictions": {*BASE, "io", "pipeline", "report"},
     "report": {*BASE, "io", "info", "statistics", "preview", "pipeline"},
     "evaluation": {*BASE, "_core", "evaluation_files", "io", "metrics"},
     "evaluation_files": {*BASE, "io"},
@@ -60,7 +65,16 @@ EVERYTHING = {"cli", "__init__"}  # may import all; only __main__ imports cli
 
 # Heavy packages are imported inside the function that needs them, in these parts at module level.
 HEAVY = {"torch", "SimpleITK", "pydicom", "PIL", "rich", "highdicom", "scipy", "matplotlib", "ray", "cupy"}
-TORCH_PARTS = {"models/miniseg.py", "models/unet.py", "models/checkpoint.py", "models/blocks.py", "engines/torch.py"}
+TORCH_PARTS = {
+    "engines/torch.py",
+    "models/checkpoint.py",
+    "models/lungmask.py",
+    "models/miniseg.py",
+    "models/nnunet.py",
+    "models/nnunet_v1.py",
+    "models/torch_archive.py",
+    "models/unet.py",
+}
 
 # C++ folder -> folders whose headers it may include.
 CPP = {
