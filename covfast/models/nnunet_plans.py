@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from covfast.errors import FormatError, ValueRangeError, describe
-from covfast.models.nnunet_recipe import ANISOTROPY, ORIENTATIONS, Resampling, Settings
+from covfast.models.nnunet_recipe import ANISOTROPY, ORIENTATIONS, SEPARATE_Z, Resampling, Settings
 from covfast.models.plan_entries import Entries
 
 _RESAMPLING = "resample_data_or_seg_to_shape"
@@ -227,4 +227,4 @@ def _resampling(
     if separate not in (None, True, False):
         raise FormatError(describe(f"{given.where}: force_separate_z", separate, "null, true or false"))
     anisotropy = given.number("separate_z_anisotropy_threshold", ANISOTROPY)
-    return Resampling(order, order_z, "auto" if separate is None else bool(separate), anisotropy)
+    return Resampling(order, order_z, SEPARATE_Z[separate], anisotropy)

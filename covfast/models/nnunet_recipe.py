@@ -15,6 +15,9 @@ from covfast.errors import FormatError, describe
 ANISOTROPY = 3.0
 """A spacing this many times another makes nnU-Net resample an axis by itself."""
 
+SEPARATE_Z = {None: "auto", True: "always", False: "never"}
+"""nnU-Net's `force_separate_z` -> ours."""
+
 ORIENTATIONS = {
     "SimpleITKIO": "file",
     "NibabelIO": "file",
@@ -32,12 +35,13 @@ class Resampling:
 
     Attributes:
         order, order_z: of the splines, in the plane and along an axis that is treated by itself.
-        separate_z: whether there is such an axis; "auto": where spacings differ by more than `anisotropy`.
+        separate_z: whether there is such an axis: "always", "never", or "auto", where spacings differ by more than
+            `anisotropy`.
     """
 
     order: int
     order_z: int = 0
-    separate_z: bool | str = "auto"
+    separate_z: str = "auto"
     anisotropy: float = ANISOTROPY
 
     def fields(self) -> dict[str, Any]:
@@ -104,7 +108,6 @@ def recipe(
         "stage": "resample_volume",
         "spacing_mm": list(settings.spacing_mm),
         **settings.data.fields(),
-        "rounding": "numpy" if is_first else "python",
     }
     windows = {
         "stage": "windows",
@@ -130,7 +133,8 @@ def recipe(
     stages.append({"stage": "regions" if settings.is_regions else "argmax", "values": list(settings.values)})
     if components:
         groups = [list(group) for group in components]
-        stages.append({"stage": "components", "keep": "largest", "labels": groups, "connectivity": connectivity})
+        kept = {"keep": "largest", "min_voxels": 0, "connectivity": connectivity}
+        stages.append({"stage": "components", "labels": groups, **kept})
     return {"version": 1, "stages": stages}
 
 

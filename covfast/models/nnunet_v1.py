@@ -24,7 +24,14 @@ from covfast.models import nnunet_network, restricted_pickle
 from covfast.models.checkpoint import Checkpoint, Choice
 from covfast.models.nnunet_network import Architecture
 from covfast.models.nnunet_plans import ct_channel
-from covfast.models.nnunet_recipe import Resampling, Settings, largest_components, recipe, require_windows
+from covfast.models.nnunet_recipe import (
+    SEPARATE_Z,
+    Resampling,
+    Settings,
+    largest_components,
+    recipe,
+    require_windows,
+)
 from covfast.models.plan_entries import Entries
 from covfast.models.restricted_pickle import StoredTensor
 from covfast.models.result_files import ResultFiles, join, parent
@@ -329,7 +336,7 @@ def _logits(plans: Entries) -> Resampling:
     if order != 1 or order_z not in (0, 1) or separate not in (None, True, False):
         got = f"order {order}, order_z {order_z}, force_separate_z {separate}"
         raise FormatError(describe(given.where, got, "order 1, order_z 0 or 1, force_separate_z none, true or false"))
-    return Resampling(order, order_z, "auto" if separate is None else bool(separate))
+    return Resampling(order, order_z, SEPARATE_Z[separate])
 
 
 def _components(files: ResultFiles, folder: str, title: str, choice: Choice) -> tuple[tuple[int, ...], ...]:

@@ -41,6 +41,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("resampling_fn_data: got resample_torch_fornnunet", changed(resampling_fn_data="resample_torch_fornnunet")),
     ("order 2", changed(resampling_fn_data_kwargs={"is_seg": False, "order": 2})),
     ("order 3", changed(resampling_fn_probabilities_kwargs={"is_seg": False, "order": 3})),
+    ("force_separate_z", changed(resampling_fn_data_kwargs={"force_separate_z": "yes"})),
     ("the parameter 'mode'", changed(resampling_fn_data_kwargs={"mode": "x"})),
     ("preprocessor_name", changed(preprocessor_name="MyPreprocessor")),
     ("normalization_schemes", changed(normalization_schemes=["MyNormalization"])),
