@@ -10,12 +10,16 @@ __all__: list[str] = [
     "Network",
     "Segmenter",
     "Session",
+    "WindowPlan",
+    "WindowStitcher",
     "activation",
     "activation_blocked",
+    "argmax",
     "backends",
     "binary",
     "binary_blocked",
     "choose_backend",
+    "clean_lung_labels",
     "components",
     "conv3d",
     "conv3d_fused",
@@ -27,24 +31,39 @@ __all__: list[str] = [
     "fill_holes",
     "filter_components",
     "forget_last_backend",
+    "gather",
+    "gather_into",
     "group_norm",
     "hardware_threads",
     "has_op",
+    "label_slices",
     "last_backend",
     "lungs",
     "lungs_workspace_bytes",
+    "nnunet_importance",
+    "nonzero_box",
     "norm_blocked",
     "null",
     "open_network",
     "pad3d",
     "pool3d",
     "pool_blocked",
+    "prepare_input",
+    "prepare_previous",
+    "prepare_slices",
     "resample_axis",
+    "resample_labels",
     "resize3d",
     "resize_blocked",
     "slice_channels",
     "softmax",
     "spatial_pyramid",
+    "spline_axis",
+    "spline_columns",
+    "stitch",
+    "stitch_half",
+    "stitch_half_plane",
+    "stitch_plane",
     "surface_measure",
     "to_blocked",
     "to_planar",
@@ -78,8 +97,24 @@ class Session:
 
 class Segmenter:
     def __init__(
-        self, path: bytes, device: str, threads: typing.SupportsInt | typing.SupportsIndex, precision: str = "fp32"
+        self,
+        path: bytes,
+        device: str,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+        precision: str = "fp32",
+        members: collections.abc.Sequence[str] = [],
+        mirror: bool = True,
+        step: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        accumulate: str = "float32",
     ) -> None: ...
+    def bytes_for(
+        self,
+        size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        spacing_mm: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"
+        ],
+        has_probabilities: bool,
+    ) -> int: ...
     def run(
         self,
         hu: numpy.ndarray,
@@ -99,10 +134,81 @@ class Segmenter:
         | None,
         probability: numpy.ndarray,
     ) -> None: ...
+    def run_volume(
+        self,
+        channels: collections.abc.Sequence[numpy.ndarray],
+        spacing_mm: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"
+        ],
+        labels: numpy.ndarray,
+        probabilities: numpy.ndarray | None,
+        progress: typing.Any,
+        cancel: typing.Any,
+    ) -> list[tuple[str, float]]: ...
     @property
     def backend(self) -> str: ...
     @property
     def device(self) -> str: ...
+    @property
+    def finds_infection(self) -> bool: ...
+    @property
+    def image_channels(self) -> int: ...
+    @property
+    def members(self) -> list[str]: ...
+    @property
+    def orientation(self) -> str: ...
+    @property
+    def output_channels(self) -> int: ...
+
+class WindowPlan:
+    def __init__(
+        self,
+        size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        window: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        step: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
+        even: bool,
+        importance: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def origin(
+        self, index: typing.SupportsInt | typing.SupportsIndex
+    ) -> typing.Annotated[list[int], "FixedSize(3)"]: ...
+    def workspace_bytes(
+        self,
+        channels: typing.SupportsInt | typing.SupportsIndex,
+        nnunet: bool,
+        mirrors: typing.SupportsInt | typing.SupportsIndex,
+    ) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def starts(self) -> typing.Annotated[list[list[int]], "FixedSize(3)"]: ...
+    @property
+    def weight(self) -> typing.Annotated[list[list[float]], "FixedSize(3)"]: ...
+
+class WindowStitcher:
+    def __init__(
+        self,
+        plan: WindowPlan,
+        channels: typing.SupportsInt | typing.SupportsIndex,
+        nnunet: bool,
+        mirrors: typing.SupportsInt | typing.SupportsIndex,
+        threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def add(
+        self,
+        index: typing.SupportsInt | typing.SupportsIndex,
+        reading: typing.SupportsInt | typing.SupportsIndex,
+        x: numpy.typing.NDArray[numpy.float32],
+        flip: typing.Annotated[collections.abc.Sequence[bool], "FixedSize(3)"],
+    ) -> None: ...
+    def finish(self) -> None: ...
+    def write_averages(self, averages: numpy.ndarray) -> None: ...
+    def write_labels(
+        self,
+        labels: numpy.ndarray,
+        values: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        regions: bool,
+    ) -> None: ...
 
 def activation(
     x: numpy.typing.NDArray[numpy.float32],
@@ -122,6 +228,13 @@ def activation_blocked(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def argmax(
+    x: numpy.typing.NDArray[numpy.float32],
+    values: numpy.typing.NDArray[numpy.uint8],
+    regions: bool,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.uint8], numpy.typing.NDArray[numpy.uint8]]: ...
 def backends() -> list[dict[str, str | None]]: ...
 def binary(
     a: numpy.typing.NDArray[numpy.float32],
@@ -139,6 +252,11 @@ def binary_blocked(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def choose_backend(device: str) -> str: ...
+def clean_lung_labels(
+    labels: numpy.ndarray,
+    spare: typing.SupportsInt | typing.SupportsIndex,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def components(
     labels: numpy.ndarray,
     connectivity: typing.SupportsInt | typing.SupportsIndex,
@@ -267,6 +385,23 @@ def filter_components(
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> None: ...
 def forget_last_backend() -> None: ...
+def gather(
+    x: numpy.typing.NDArray[numpy.float32],
+    origin: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    window: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    flip: typing.Annotated[collections.abc.Sequence[bool], "FixedSize(3)"],
+    fill: typing.SupportsFloat | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def gather_into(
+    x: numpy.typing.NDArray[numpy.float32],
+    origin: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    flip: typing.Annotated[collections.abc.Sequence[bool], "FixedSize(3)"],
+    fill: typing.SupportsFloat | typing.SupportsIndex,
+    y: numpy.typing.NDArray[numpy.float32],
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def group_norm(
     x: numpy.typing.NDArray[numpy.float32],
     groups: typing.SupportsInt | typing.SupportsIndex,
@@ -278,6 +413,13 @@ def group_norm(
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def hardware_threads() -> int: ...
 def has_op(backend: str, op: str) -> bool: ...
+def label_slices(
+    path: bytes,
+    hu: numpy.ndarray,
+    labels: numpy.ndarray,
+    precision: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def last_backend() -> str: ...
 def lungs(
     hu: numpy.ndarray,
@@ -291,6 +433,12 @@ def lungs_workspace_bytes(
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
     spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],
 ) -> int: ...
+def nnunet_importance(
+    arg0: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+) -> numpy.typing.NDArray[numpy.uint16]: ...
+def nonzero_box(
+    channels: collections.abc.Sequence[numpy.ndarray], threads: typing.SupportsInt | typing.SupportsIndex
+) -> tuple[typing.Annotated[list[int], "FixedSize(3)"], typing.Annotated[list[int], "FixedSize(3)"]]: ...
 def norm_blocked(
     x: numpy.typing.NDArray[numpy.float32],
     weight: numpy.typing.NDArray[numpy.float32] | None,
@@ -356,6 +504,48 @@ def pool_blocked(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def prepare_input(
+    channels: collections.abc.Sequence[numpy.ndarray],
+    norms: collections.abc.Sequence[
+        tuple[
+            typing.SupportsInt | typing.SupportsIndex,
+            bool,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsFloat | typing.SupportsIndex,
+        ]
+    ],
+    plan: tuple[
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.SupportsInt | typing.SupportsIndex,
+        bool,
+    ],
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def prepare_previous(
+    previous: numpy.ndarray,
+    labels: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    plan: tuple[
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.SupportsInt | typing.SupportsIndex,
+        bool,
+    ],
+    channels: collections.abc.Sequence[numpy.ndarray],
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def prepare_slices(
+    hu: numpy.ndarray,
+    size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    window_hu: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"],
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]: ...
 def resample_axis(
     x: numpy.typing.NDArray[numpy.float32],
     n_out: typing.SupportsInt | typing.SupportsIndex,
@@ -363,6 +553,15 @@ def resample_axis(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def resample_labels(
+    logits: numpy.typing.NDArray[numpy.float32],
+    size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    order: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+    values: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    rule: typing.Annotated[collections.abc.Sequence[bool], "FixedSize(2)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.uint8], numpy.typing.NDArray[numpy.uint8]]: ...
 def resize3d(
     x: numpy.typing.NDArray[numpy.float32],
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
@@ -415,6 +614,66 @@ def spatial_pyramid(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None]: ...
+def spline_axis(
+    x: numpy.typing.NDArray[numpy.float32],
+    n_out: typing.SupportsInt | typing.SupportsIndex,
+    order: typing.SupportsInt | typing.SupportsIndex,
+    range: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def spline_columns(
+    x: numpy.typing.NDArray[numpy.float32],
+    n_in: typing.SupportsInt | typing.SupportsIndex,
+    n_out: typing.SupportsInt | typing.SupportsIndex,
+    order: typing.SupportsInt | typing.SupportsIndex,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def stitch(
+    x: numpy.typing.NDArray[numpy.float32],
+    place: tuple[
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[collections.abc.Sequence[bool], "FixedSize(3)"],
+    ],
+    weights: tuple[
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    ],
+    sum: numpy.typing.NDArray[numpy.float32],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def stitch_half(
+    x: numpy.typing.NDArray[numpy.float32],
+    place: tuple[
+        typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[collections.abc.Sequence[bool], "FixedSize(3)"],
+    ],
+    scale: typing.SupportsFloat | typing.SupportsIndex,
+    weight: numpy.typing.NDArray[numpy.uint16],
+    sum: numpy.typing.NDArray[numpy.uint16],
+    count: numpy.typing.NDArray[numpy.uint16] | None,
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
+def stitch_half_plane(
+    sum: numpy.typing.NDArray[numpy.uint16],
+    count: numpy.typing.NDArray[numpy.uint16],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def stitch_plane(
+    sum: numpy.typing.NDArray[numpy.float32],
+    total_d: typing.SupportsFloat | typing.SupportsIndex,
+    total_h: numpy.typing.NDArray[numpy.float32],
+    total_w: numpy.typing.NDArray[numpy.float32],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def surface_measure(
     truth: typing.Any,
     prediction: typing.Any,

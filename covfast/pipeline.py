@@ -25,13 +25,15 @@ from covfast.errors import (
     ValueRangeError,
     describe,
 )
+from covfast.images import as_channels, as_volume, as_window
 from covfast.models.store import DEFAULT_MODEL, find
-from covfast.volume import Geometry, Segmentation, Volume
+from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
     import SimpleITK
 
     from covfast.batch import Results
+    from covfast.io import Channels
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done, and its total."""
@@ -65,18 +67,23 @@ class Result:
     """What `Segmenter` found in one volume.
 
     Attributes:
-        volume: the volume it was found in.
-        labels: (D, H, W) uint8 on the input's own grid: 0 background, 1 left lung, 2 right lung, 3 infection.
-        lungs: (D, H, W) uint8: 1 left, 2 right, infection included.
+        volume: the image it was found in.
+        labels: (D, H, W) uint8 on the input's own grid; of an infection model 0 background, 1 left lung, 2 right lung,
+            3 infection, of another one the values of `names`.
+        lungs: (D, H, W) uint8: 1 left, 2 right, infection included; None of a model that looks for none.
         probability: (D, H, W) float32 of infection, if it was asked for.
         run: facts of the run for `run.json`: model, backend, milliseconds of each stage.
+        names: label value -> name.
+        probabilities: (C, D, H, W) float32 of each class or region of another model, if they were asked for.
     """
 
-    volume: Volume
+    volume: Volume | Channels
     labels: npt.NDArray[np.uint8]
-    lungs: npt.NDArray[np.uint8]
+    lungs: npt.NDArray[np.uint8] | None
     probability: npt.NDArray[np.float32] | None
     run: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=lambda: dict(LABELS))
+    probabilities: npt.NDArray[np.float32] | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -86,22 +93,29 @@ class Result:
     @property
     def segmentation(self) -> Segmentation:
         """`labels` with their geometry and names."""
-        return Segmentation(self.labels, self.geometry)
+        return Segmentation(self.labels, self.geometry, self.names)
 
     @property
     def lung_segmentation(self) -> Segmentation:
-        """`lungs` with their geometry and names."""
+        """`lungs` with their geometry and names. Raises: ValueRangeError: a model that looks for none."""
+        if self.lungs is None:
+            raise ValueRangeError(describe("model", "one that looks for no lungs", "an infection model"))
         return Segmentation(self.lungs, self.geometry, {0: "background", 1: "left lung", 2: "right lung"})
 
     def statistics(self) -> dict[str, Any]:
-        """Volumes, percentages, HU and lesions; see `covfast.statistics.statistics`."""
+        """Volumes, percentages, HU and lesions; see `covfast.statistics.statistics`.
+
+        Raises: ValueRangeError: of a model that looks for no lungs and infection.
+        """
         return self._statistics
 
     @cached_property
     def _statistics(self) -> dict[str, Any]:
         from covfast.statistics import statistics
 
-        return statistics(self.volume, self.segmentation, self.lung_segmentation)
+        lungs = self.lung_segmentation
+        assert isinstance(self.volume, Volume)  # what has lungs was read as HU
+        return statistics(self.volume, self.segmentation, lungs)
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes labels, lungs, statistics, preview and `run.json` into the folder `out`; see `covfast.report.save`."""
@@ -127,6 +141,10 @@ class Segmenter:
         precision: "fp32", or "bf16" as `covfast.load` has it.
         threads: CPU threads; None for all that the process may use.
         memory_limit: bytes or text such as "4GiB": a volume whose estimate exceeds it is refused before the start.
+        folds: of an ensemble, the members to average: names, or numbers N of "fold_N"; None for all.
+        mirror: False turns off a recipe's mirroring (test-time augmentation).
+        step: of the windows, as a fraction of their size; None for the recipe's.
+        accumulate: "float32", or "nnunet" for the float16 sums of nnU-Net v2, rounded as it does.
     Raises: WeightsError if the model is missing or fails its checksum; FormatError if it is no package;
         DeviceError; BackendUnavailable if the engine or precision does not exist; ValueRangeError.
     """
@@ -140,6 +158,10 @@ class Segmenter:
         precision: str = "fp32",
         threads: int | None = None,
         memory_limit: str | int | None = None,
+        folds: Sequence[int | str] | None = None,
+        mirror: bool = True,
+        step: float | None = None,
+        accumulate: str = "float32",
     ) -> None:
         if engine not in _ENGINES:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
@@ -153,7 +175,10 @@ class Segmenter:
         self.metadata: Mapping[str, Any] = package.read_metadata(path)
         self.memory_limit = None if memory_limit is None else parse_bytes(memory_limit)
         self.threads = threads or _core.hardware_threads()
-        self._native = _core.Segmenter(os.fsencode(path), device, self.threads, precision)
+        self._native = _core.Segmenter(
+            os.fsencode(path), device, self.threads, precision, _members(folds), mirror, _as_step(step), accumulate
+        )
+        self.names = _names(self.metadata)
         self.precision = precision
         provenance = self.metadata.get("provenance")
         notes = provenance.get("notes") if isinstance(provenance, dict) else None
@@ -175,15 +200,19 @@ class Segmenter:
 
         Args:
             image: a path (DICOM folder, NIfTI, NRRD, MHA) or list of DICOM files, a `Volume`, `(array, spacing_mm)`
-                with (D, H, W) HU in canonical orientation, or a SimpleITK or nibabel image.
+                with (D, H, W) HU in canonical orientation, or a SimpleITK or nibabel image. A model of several
+                channels takes a list of paths, one a channel, `Channels`, or an array (C, D, H, W).
             on_geometry: "error" or "repair": what to do with a series whose slices do not fit together.
             input_window: (low, high) HU of an image that is already windowed.
-            probabilities: keep the float32 probability of infection, 4 bytes a voxel.
+            probabilities: keep the float32 probability of infection, 4 bytes a voxel; of another model those of all
+                classes.
             progress: called with (stage, done, total).
             cancel: object whose `is_set()` turns true to stop, such as `threading.Event`.
         Returns: Result on the input's own grid.
         Raises: FormatError, GeometryError, NoLungsError, MemoryLimitError, Cancelled.
         """
+        if not self.finds_infection:
+            return self._label(image, on_geometry, probabilities, progress, cancel)
         start = time.perf_counter()
         volume = as_volume(image, on_geometry=on_geometry, input_window=input_window)
         read_ms = (time.perf_counter() - start) * 1e3
@@ -204,11 +233,41 @@ class Segmenter:
         )
         return Result(volume, labels, lungs, probability, self.facts([("read", read_ms), *stages]))
 
+    @property
+    def finds_infection(self) -> bool:
+        """Whether the model looks for lungs and infection; else it has labels of its own, those of `names`."""
+        return self._native.finds_infection
+
+    def _label(
+        self, image: Any, on_geometry: str, probabilities: bool, progress: Progress | None, cancel: Any
+    ) -> Result:
+        """Labels of an image by a model that has its own."""
+        start = time.perf_counter()
+        channels = as_channels(image, on_geometry=on_geometry)
+        read_ms = (time.perf_counter() - start) * 1e3
+        self._check_memory(channels, probabilities)
+        geometry, letters = channels.geometry, self._native.orientation
+        labels = np.zeros(geometry.shape, np.uint8)
+        classes = (self._native.output_channels, *geometry.shape)
+        found = np.zeros(classes, np.float32) if probabilities else None
+        stages = self._native.run_volume(
+            [geometry.view(array, letters) for array in channels.arrays],
+            _permuted(channels.spacing_mm, geometry, letters),
+            geometry.view(labels, letters),
+            None if found is None else np.moveaxis(geometry.view(np.moveaxis(found, 0, 3), letters), 3, 0),
+            progress,
+            cancel,
+        )
+        run = self.facts([("read", read_ms), *stages])
+        return Result(channels, labels, None, None, run, self.names, found)
+
     def read(
         self, image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None
-    ) -> Volume:
+    ) -> Volume | Channels:
         """What a call would read first from `image`, to be passed in its place; raises as a call does."""
-        return as_volume(image, on_geometry=on_geometry, input_window=input_window)
+        if self.finds_infection:
+            return as_volume(image, on_geometry=on_geometry, input_window=input_window)
+        return as_channels(image, on_geometry=on_geometry)
 
     def map(self, images: Iterable[Any], *, errors: str = "raise", **options: Any) -> Results:
         """Segments many cases: the next is read and segmented while the caller works on the last.
@@ -219,19 +278,44 @@ class Segmenter:
 
         return map_cases(self, images, errors=errors, **options)
 
-    def estimate_bytes(self, volume: Volume, probabilities: bool = False) -> int:
-        """Memory that a volume needs, in bytes: itself, the label maps, and the workspace of the lungs.
+    def estimate_bytes(self, volume: Volume | Channels, probabilities: bool = False) -> int:
+        """Memory that an image needs at most, in bytes, itself included; see `estimate_bytes_for`."""
+        if isinstance(volume, Volume):
+            return self.estimate_bytes_for(volume.geometry, volume.hu.nbytes, probabilities)
+        held = sum(array.nbytes for array in volume.arrays)
+        return self.estimate_bytes_for(volume.geometry, held, probabilities, volume.spacing_mm)
 
-        The network's workspace is that of one slice; it and the process itself count as `BASE_BYTES`.
+    def estimate_bytes_for(
+        self,
+        geometry: Geometry,
+        image_bytes: int,
+        probabilities: bool = False,
+        spacing_mm: tuple[float, float, float] | None = None,
+    ) -> int:
+        """Memory that an image on a grid needs at most, in bytes: itself, its label maps, and the workspace.
+
+        Of an infection model the workspace is that of the lungs, and the network's, of one slice, counts with the
+        process itself as `BASE_BYTES`; of another one it is the prepared input, the windows' and the networks'.
+
+        Args:
+            geometry: of the image.
+            image_bytes: of its voxels as they are held.
+            probabilities: whether they are asked for.
+            spacing_mm: along D, H, W, where it is another than the geometry's.
         """
-        geometry = volume.geometry.canonical()
         voxels = math.prod(geometry.shape)
-        outputs = voxels * (2 + (4 if probabilities else 0))
-        return (
-            BASE_BYTES + volume.hu.nbytes + outputs + _core.lungs_workspace_bytes(geometry.shape, geometry.spacing_mm)
-        )
+        base = BASE_BYTES + image_bytes
+        if self.finds_infection:
+            canonical = geometry.canonical()
+            workspace = _core.lungs_workspace_bytes(canonical.shape, canonical.spacing_mm)
+            return base + voxels * (2 + (4 if probabilities else 0)) + workspace
+        letters = self._native.orientation
+        shape = _permuted(geometry.shape, geometry, letters)
+        spacing = _permuted(spacing_mm or geometry.spacing_mm, geometry, letters)
+        outputs = voxels * (1 + (4 * self._native.output_channels if probabilities else 0))
+        return base + outputs + self._native.bytes_for(shape, spacing, probabilities)
 
-    def _check_memory(self, volume: Volume, probabilities: bool) -> None:
+    def _check_memory(self, volume: Volume | Channels, probabilities: bool) -> None:
         if self.memory_limit is None:
             return
         need = self.estimate_bytes(volume, probabilities)
@@ -255,49 +339,41 @@ class Segmenter:
             "backend": self.backend,
             "threads": self.threads,
             "stages_ms": {stage: round(ms, 3) for stage, ms in stages},
+            **({"members": self._native.members} if self._native.members else {}),
         }
 
 
-def as_volume(image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None) -> Volume:
-    """A `Volume` of whatever `Segmenter` takes; see there."""
-    if on_geometry not in ("error", "repair"):
-        raise ValueRangeError(describe("on_geometry", repr(on_geometry), "'error' or 'repair'"))
-    input_window = _as_window("input_window", input_window)
-    if isinstance(image, Volume):
-        if input_window is not None:
-            raise ValueRangeError(describe("input_window", input_window, "None for a Volume, which is in HU already"))
-        return image
-    from covfast import io
-
-    if isinstance(image, tuple) and len(image) == 2 and isinstance(image[0], np.ndarray):
-        return io.from_array(image[0], Geometry.from_spacing(_grid(image[0]), image[1]), input_window=input_window)
-    several = list(image) if isinstance(image, (list, tuple)) else [image]
-    if isinstance(image, (str, os.PathLike, list, tuple)):
-        if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
-            kinds = ", ".join(type(path).__name__ for path in several) or "an empty list"
-            raise ValueRangeError(describe("image", kinds, "a path, a list of paths, or the tuple (array, spacing_mm)"))
-        return io.read(image, on_geometry=on_geometry, input_window=input_window)
-    if isinstance(image, np.ndarray):
-        raise ShapeError(describe("image", "an array alone", "(array, spacing_mm)", "spacing along D, H, W in mm"))
-    return io.from_image(image, input_window=input_window)
+def _permuted(values: Sequence[Any], geometry: Geometry, orientation: str) -> tuple[Any, Any, Any]:
+    """Values along D, H, W of the array, in the order of a view's axes."""
+    a, b, c = geometry.view_axes(orientation)[0]
+    return values[a], values[b], values[c]
 
 
-def _as_window(name: str, window: Any) -> tuple[float, float] | None:
-    if window is None:
-        return None
-    try:
-        low, high = (float(value) for value in window)
-    except (TypeError, ValueError):
-        raise ValueRangeError(describe(name, repr(window), "two numbers (low, high)")) from None
-    return low, high
+def _members(folds: Sequence[int | str] | None) -> list[str]:
+    """Names of an ensemble's members. Raises: ValueRangeError."""
+    if folds is None:
+        return []
+    expected = 'a list of numbers or names, such as [0, 1] or ["fold_all"]'
+    if isinstance(folds, (str, bytes)) or not isinstance(folds, Sequence) or not folds:
+        raise ValueRangeError(describe("folds", repr(folds), expected))
+    if not all(isinstance(fold, (int, str)) and not isinstance(fold, bool) for fold in folds):
+        raise ValueRangeError(describe("folds", repr(folds), expected))
+    return [fold if isinstance(fold, str) else f"fold_{fold}" for fold in folds]
 
 
-def _grid(array: npt.NDArray[Any]) -> tuple[int, int, int]:
-    if array.ndim != 3:
-        raise ShapeError(
-            describe("image", f"shape {array.shape}", "(D, H, W)", "covfast.segment_slice takes one slice")
-        )
-    return array.shape[0], array.shape[1], array.shape[2]
+def _as_step(step: float | None) -> float:
+    """The step of windows; 0 stands for the recipe's. Raises: ValueRangeError."""
+    if step is None:
+        return 0.0
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0 < step <= 1:
+        raise ValueRangeError(describe("step", repr(step), "a number above 0 and at most 1"))
+    return float(step)
+
+
+def _names(metadata: Mapping[str, Any]) -> dict[int, str]:
+    """Label value -> name of a package."""
+    named = {int(value): str(name) for value, name in metadata["labels"].items()}
+    return {0: "background", **named}
 
 
 def segment_slice(
@@ -330,7 +406,7 @@ def segment_slice(
             raise ValueRangeError(describe("window", None, "(low, high) for a float image"))
         if not np.isfinite(array).all():
             raise ValueRangeError(describe("image", "NaN or infinite values", "finite values"))
-    window = _as_window("window", window)
+    window = as_window("window", window)
     if array.dtype == np.uint8 and window is None:
         window = (0.0, 255.0)
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model, device=device, threads=threads)

@@ -16,6 +16,7 @@ from covfast.info import versions
 from covfast.volume import LABELS, Volume
 
 if TYPE_CHECKING:
+    from covfast.io import Channels
     from covfast.pipeline import Result
 
 DISCLAIMER = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -90,9 +91,17 @@ def place(out: Path, overwrite: bool, fill: Callable[[Path], None], files: Seque
 
 
 def run_facts(
-    volume: Volume, run: Mapping[str, Any], status: str, command: str | None, ids: str = "hash"
+    volume: Volume | Channels,
+    run: Mapping[str, Any],
+    status: str,
+    command: str | None,
+    ids: str = "hash",
+    names: Mapping[int, str] = LABELS,
 ) -> dict[str, Any]:
-    """The content of `run.json`: what ran, on what, for how long, and what was repaired. No names, ids or paths."""
+    """The content of `run.json`: what ran, on what, for how long, and what was repaired. No names, ids or paths.
+
+    names: label value -> name; of a model with labels of its own, which has no lungs beside them.
+    """
     from covfast.io import shown_id
     from covfast.pipeline import peak_memory_mib
 
@@ -114,8 +123,8 @@ def run_facts(
             "orientation": geometry.orientation,
         },
         "notes": [dict(note) for note in volume.notes],
-        "labels": {name: value for value, name in LABELS.items()},
-        "lung_labels": {"background": 0, "left lung": 1, "right lung": 2},
+        "labels": {name: value for value, name in names.items()},
+        **({"lung_labels": {"background": 0, "left lung": 1, "right lung": 2}} if names == LABELS else {}),
         "command": command,
     }
 
@@ -131,7 +140,7 @@ def save(
     """Writes `labels.nii.gz`, `lungs.nii.gz`, `statistics.json`, `preview.png` and `run.json`.
 
     Args:
-        result: what `Segmenter` returned.
+        result: what `Segmenter` returned; of a model with labels of its own, `labels.nii.gz` and `run.json` alone.
         out: folder that does not hold results yet.
         overwrite: replace results that are there.
         command: the command that would repeat the run, for `run.json`.
@@ -152,17 +161,20 @@ def save(
             stages[stage] = round((now - start) * 1e3, 3)
             start = now
 
-        statistics = result.statistics()
-        write_json(folder / "statistics.json", statistics)
-        lap("statistics")
-        preview(result.volume, result.segmentation, result.lung_segmentation, statistics, folder / "preview.png")
-        lap("preview")
+        warnings = []
+        if isinstance(result.volume, Volume) and result.lungs is not None:
+            statistics = result.statistics()
+            warnings = statistics["warnings"]
+            write_json(folder / "statistics.json", statistics)
+            lap("statistics")
+            preview(result.volume, result.segmentation, result.lung_segmentation, statistics, folder / "preview.png")
+            lap("preview")
+            write(folder / "lungs.nii.gz", result.lung_segmentation)
         write(folder / "labels.nii.gz", result.segmentation)
-        write(folder / "lungs.nii.gz", result.lung_segmentation)
         lap("write")
         run = {**result.run, "stages_ms": stages}
-        facts = run_facts(result.volume, run, "ok", command, ids)
-        facts["warnings"] = statistics["warnings"]
+        facts = run_facts(result.volume, run, "ok", command, ids, result.names)
+        facts["warnings"] = warnings
         write_json(folder / "run.json", facts)
 
     return place(Path(out), overwrite, fill)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from covfast.cli import options
-from covfast.errors import FormatError, ValueRangeError, describe
+from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.models.store import SUFFIX
+from covfast.volume import CANONICAL, Geometry
+
+if TYPE_CHECKING:
+    from covfast.io import Inspection
 
 
 def add_parser(commands: Any) -> None:
@@ -24,6 +29,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="show a package's layers for inputs of this size, [D] H W (default: its own, or a typical one)",
     )
+    parser.add_argument("-m", "--model", help="say how much memory this model needs for the scan, at most")
     options.add_ids(parser)
 
 
@@ -32,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.input)
     if path.name.endswith(SUFFIX):
         from covfast import package
+
+        if args.model is not None:
+            raise ValueRangeError(describe("--model", path.name, "a scan as PATH, whose memory is estimated"))
 
         contents = package.read_verified(path)
         print(json.dumps(contents.metadata, indent=2) if args.json else package.summary(path, args.size))
@@ -54,5 +63,24 @@ def _show(path: Path, args: argparse.Namespace) -> int:
     from covfast.io import inspect
 
     inspection = inspect(path, ids=args.ids)
-    print(json.dumps(inspection.to_json(), indent=2) if args.json else inspection)
+    need = None if args.model is None else _memory_bytes(inspection, args.model)
+    if args.json:
+        print(json.dumps(inspection.to_json() | ({} if need is None else {"memory_bytes": need}), indent=2))
+    else:
+        print(inspection)
+        if need is not None:
+            print(f"memory: {need / 2**30:.2f} GiB at most, with {file_name(args.model)}")
     return 0 if inspection.chosen is not None else FormatError.exit_code
+
+
+def _memory_bytes(inspection: Inspection, model: str) -> int | None:
+    """What the model needs for the series that would be read; None where there is none. Only headers are read."""
+    from covfast.pipeline import Segmenter
+
+    series = None if inspection.chosen is None else inspection.series[inspection.chosen]
+    if series is None or series.shape is None or series.spacing_mm is None:
+        return None
+    geometry = Geometry.from_spacing(series.shape, series.spacing_mm, series.orientation or CANONICAL)
+    segmenter = Segmenter(model)
+    item_bytes = 4 if series.dtype.startswith(("float", "f")) else 2
+    return segmenter.estimate_bytes_for(geometry, item_bytes * math.prod(series.shape))

@@ -35,6 +35,7 @@ public:
     }
     // Allocates what was planned. Throws MEMORY_LIMIT if the system refuses.
     void commit();
+    size_t bytes() const { return capacity_; }
     // Forgets the plan and what the slots hold; keeps the memory.
     void rewind();
     template <class T>

@@ -10,8 +10,16 @@ namespace covfast::COVFAST_ISA {
 void lungs_paint(const LungsPassParams&, const Exec&);
 void lungs_shrink(const LungsPassParams&, const Exec&);
 void null(const NullParams&, const Exec&);
+void resample_argmax(const ResampleArgmaxParams&, const Exec&);
 void resample_axis(const ResampleAxisParams&, const Exec&);
+void spline_axis(const SplineAxisParams&, const Exec&);
 void window_hu(const WindowHuParams&, const Exec&);
+void argmax(const ArgmaxParams&, const Exec&);
+void gather(const GatherParams&, const Exec&);
+void stitch(const StitchParams&, const Exec&);
+void stitch_plane(const StitchPlaneParams&, const Exec&);
+void stitch_half(const StitchHalfParams&, const Exec&);
+void stitch_half_plane(const StitchHalfPlaneParams&, const Exec&);
 void activation(const ActivationParams&, const Exec&);
 void binary(const BinaryParams&, const Exec&);
 void conv3d(const Conv3dParams&, const Exec&);
@@ -69,8 +77,16 @@ constexpr Backend kTable = {
     .lungs_paint = lungs_paint,
     .lungs_shrink = lungs_shrink,
     .null = null,
+    .resample_argmax = resample_argmax,
     .resample_axis = resample_axis,
+    .spline_axis = spline_axis,
     .window_hu = window_hu,
+    .argmax = argmax,
+    .gather = gather,
+    .stitch = stitch,
+    .stitch_plane = stitch_plane,
+    .stitch_half = stitch_half,
+    .stitch_half_plane = stitch_half_plane,
     .activation = activation,
     .binary = binary,
     .conv3d = conv3d,

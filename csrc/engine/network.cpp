@@ -11,14 +11,47 @@
 #include "engine/recipe.h"
 
 namespace covfast {
-std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> package, const NetworkOptions& options) {
+namespace {
+
+constexpr size_t kMostMembers = 64;
+
+// What describes the member: the metadata itself for the main network.
+const Json& member_named(const Json& metadata, const std::string& name) {
+    const Json *main = metadata.find("member"), *others = metadata.find("members");
+    if (name.empty() || (main != nullptr && !main->is_null() && main->as_text("member") == name)) return metadata;
+    if (others != nullptr && !others->is_null())
+        for (const Json& other : others->as_array("members"))
+            if (other.text("name") == name) return other;
+    fail(Code::FORMAT, "member: got '", name, "', expected one of the package's networks");
+}
+
+}  // namespace
+
+std::vector<std::string> Network::members(const Package& package) {
+    const Json *main = package.metadata().find("member"), *others = package.metadata().find("members");
+    std::vector<std::string> names{main == nullptr || main->is_null() ? "" : main->as_text("member")};
+    if (others == nullptr || others->is_null()) return names;
+    for (const Json& other : others->as_array("members")) {
+        const std::string& name = other.text("name");
+        COVFAST_REQUIRE(!name.empty() && std::find(names.begin(), names.end(), name) == names.end(), FORMAT,
+                        package.file_name(), ": members: got '", name, "', expected names that differ");
+        names.push_back(name);
+        COVFAST_REQUIRE(names.size() <= kMostMembers, FORMAT, package.file_name(), ": members: got more than ",
+                        kMostMembers, ", expected fewer");
+    }
+    return names;
+}
+
+std::shared_ptr<const Network> Network::create(std::shared_ptr<const Package> package, const NetworkOptions& options,
+                                               const std::string& member) {
     std::shared_ptr<Network> network(new Network);
     network->package_ = std::move(package);
     network->options_ = options;
     const Package& from = *network->package_;
     try {
-        network->graph_ = Graph::parse(from.metadata().at("graph"), from);
-        network->read_input_contract(from.metadata().at("input"));
+        const Json& description = member_named(from.metadata(), member);
+        network->graph_ = Graph::parse(description.at("graph"), from);
+        network->read_input_contract(description.at("input"));
         const Json* recipe = from.metadata().find("recipe");
         if (recipe != nullptr && !recipe->is_null()) Recipe::parse(*recipe);
         network->compile();
@@ -53,6 +86,13 @@ const Packed& Network::packed_weights(size_t node, bool is_winograd) const {
     Packed packed;
     pack_weights(graph_, graph_.nodes[node], is_winograd, packed);
     return packed_.emplace(key, std::move(packed)).first->second;
+}
+
+size_t Network::packed_bytes() const {
+    const std::lock_guard lock(packing_);
+    size_t bytes = 0;
+    for (const auto& [key, packed] : packed_) bytes += packed.arena.bytes();
+    return bytes;
 }
 
 void Network::read_input_contract(const Json& json) {

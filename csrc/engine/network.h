@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,9 +30,12 @@ struct Packed {
 
 class Network {
 public:
-    // Throws FORMAT naming the package if its graph, tensors, input contract or recipe do not fit.
+    // member: of a package with several networks, such as the folds of an ensemble; "" is the main one. Throws FORMAT
+    // naming the package if its graph, tensors, input contract or recipe do not fit, or it has no such member.
     static std::shared_ptr<const Network> create(std::shared_ptr<const Package> package,
-                                                 const NetworkOptions& options = {});
+                                                 const NetworkOptions& options = {}, const std::string& member = "");
+    // Names of the networks in a package, the main one first. Throws FORMAT.
+    static std::vector<std::string> members(const Package& package);
 
     const Package& package() const { return *package_; }
     const Graph& graph() const { return graph_; }
@@ -45,6 +49,7 @@ public:
 
     // The weights of a blocked node as a kernel wants them: packed when first asked for, kept for all sessions.
     const Packed& packed_weights(size_t node, bool is_winograd) const;
+    size_t packed_bytes() const;  // of all that have been packed
 
 private:
     Network() = default;

@@ -5,14 +5,9 @@
 
 #include "core/error.h"
 #include "engine/json.h"
+#include "engine/recipe_parse.h"
 
 namespace covfast {
-namespace {
-
-constexpr double kLargestHu = 1e6;
-constexpr int64_t kLargestSize = 1 << 15;
-// The one label that a recipe may set so far: measurements and preview look for it, and another would read as "none".
-constexpr int64_t kInfection = 3;
 
 void only_keys(const Json& stage, std::initializer_list<std::string_view> allowed) {
     for (const auto& [key, value] : stage.as_object("stage")) {
@@ -35,9 +30,15 @@ std::array<int64_t, 3> sizes(const Json& stage, std::string_view key) {
     return {list[0], list[1], list[2]};
 }
 
+namespace {
+
+// The one label that a recipe of tiles may set: measurements and preview look for it, and another would read as "none".
+constexpr int64_t kInfection = 3;
+
 void parse_orient(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"to"});
     recipe.orientation = stage.text("to");
+    if (recipe.orientation == "file") return;
     std::string pairs;  // each letter's axis: every axis once
     for (char letter : recipe.orientation)
         pairs += static_cast<char>('0' + std::string_view("SIPALR").find(letter) / 2);
@@ -54,8 +55,13 @@ void parse_lungs(const Json& stage, Recipe& recipe) {
 
 void parse_crop(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"to", "margin_mm"});
+    if (stage.text("to") == "nonzero") {
+        only_keys(stage, {"to"});
+        recipe.volume.crops = true;
+        return;
+    }
     COVFAST_REQUIRE(stage.text("to") == "lungs" && recipe.finds_lungs, FORMAT, "recipe stage 'crop', to: got '",
-                    stage.text("to"), "', expected 'lungs' behind a stage 'lungs'");
+                    stage.text("to"), "', expected 'nonzero', or 'lungs' behind a stage 'lungs'");
     const std::vector<double> margin = stage.numbers("margin_mm", 3);
     for (int axis = 0; axis < 3; ++axis) {
         COVFAST_REQUIRE(margin[axis] >= 0 && margin[axis] <= 1000, FORMAT, "recipe stage 'crop', margin_mm: got ",
@@ -125,7 +131,7 @@ void parse_threshold(const Json& stage, Recipe& recipe) {
 }
 
 // The closed list, and where each stage may stand: the phase never goes back.
-enum class Phase { kVolume, kTile, kInTile, kEnd };
+enum class Phase { kVolume, kTile, kInTile, kEnd, kAfter };
 
 struct StageRow {
     std::string_view name;
@@ -137,15 +143,28 @@ constexpr StageRow kStages[] = {
     {"orient", Phase::kVolume, parse_orient},
     {"lungs", Phase::kVolume, parse_lungs},
     {"crop", Phase::kVolume, parse_crop},
+    {"transpose", Phase::kVolume, parse_transpose},
+    {"normalise_channels", Phase::kVolume, parse_normalise_channels},
+    {"resample_volume", Phase::kVolume, parse_resample_volume},
+    {"previous", Phase::kVolume, parse_previous},
     {"tile", Phase::kTile, parse_tile},
+    {"windows", Phase::kTile, parse_windows},
+    {"slices", Phase::kTile, parse_slices},
     {"window", Phase::kInTile, parse_window},
     {"resample", Phase::kInTile, parse_resample},
     {"normalise", Phase::kInTile, parse_normalise},
-    {"network", Phase::kInTile, parse_plain<stage::RunNetwork>},
-    {"softmax", Phase::kInTile, parse_plain<stage::Softmax>},
+    {"network", Phase::kInTile, parse_network},
+    {"softmax", Phase::kInTile, parse_softmax},
+    {"stitch", Phase::kInTile, parse_stitch},
+    {"resample_logits", Phase::kInTile, parse_resample_logits},
     {"channel", Phase::kInTile, parse_channel},
     {"resample_back", Phase::kInTile, parse_plain<stage::ResampleBack>},
     {"threshold", Phase::kEnd, parse_threshold},
+    {"argmax", Phase::kEnd, parse_argmax},
+    {"regions", Phase::kEnd, parse_regions},
+    {"components", Phase::kAfter, parse_components},
+    {"lung_components", Phase::kAfter, parse_lung_components},
+    {"fill_from", Phase::kAfter, parse_fill_from},
 };
 
 const StageRow& row_of(const std::string& name) {
@@ -157,30 +176,52 @@ const StageRow& row_of(const std::string& name) {
     fail(Code::FORMAT, "recipe stage: got '", name, "', expected one of ", names);
 }
 
-}  // namespace
-
-Recipe Recipe::parse(const Json& json) {
-    json.integer("version", 1, 1);
-    Recipe recipe;
-    Phase phase = Phase::kVolume;
-    bool tiled = false, ended = false;
-    for (const Json& stage : json.array("stages")) {
-        const StageRow& row = row_of(stage.text("stage"));
-        const bool once = row.phase == Phase::kTile || row.phase == Phase::kEnd;
-        COVFAST_REQUIRE(row.phase >= phase && !(once && row.phase == phase), FORMAT, "recipe stage '", row.name,
-                        "': got it out of order, expected volume stages, one tile, tile stages, one threshold");
-        phase = row.phase;
-        tiled = tiled || phase == Phase::kTile;
-        ended = phase == Phase::kEnd;
-        row.parse(stage, recipe);
-    }
+void require_tiles(const Recipe& recipe, const std::string& text) {
     const bool windowed =
         !recipe.tile_stages.empty() && std::holds_alternative<stage::Window>(recipe.tile_stages.front());
-    COVFAST_REQUIRE(tiled && windowed && ended, FORMAT, "recipe: got ", json.at("stages").print(200),
+    COVFAST_REQUIRE(windowed, FORMAT, "recipe: got ", text,
                     ", expected a tile, a window as the first of its stages, and a threshold at the end");
     COVFAST_REQUIRE(recipe.tile_stages.size() <= 64, FORMAT, "recipe: got ", recipe.tile_stages.size(),
                     " tile stages, expected at most 64");
+    COVFAST_REQUIRE(recipe.orientation != "file", FORMAT,
+                    "recipe stage 'orient', to: got 'file', expected three letters where lungs are looked for");
+}
+
+}  // namespace
+
+Recipe parse_stages(const std::vector<Json>& stages, const std::string& text) {
+    Recipe recipe;
+    Phase phase = Phase::kVolume;
+    bool tiled = false, ended = false;
+    for (const Json& stage : stages) {
+        const StageRow& row = row_of(stage.text("stage"));
+        const bool once = row.phase == Phase::kTile || row.phase == Phase::kEnd;
+        COVFAST_REQUIRE(row.phase >= phase && !(once && row.phase == phase), FORMAT, "recipe stage '", row.name,
+                        "': got it out of order, expected volume stages, one tile or windows, their stages, one end");
+        phase = row.phase;
+        tiled = tiled || phase == Phase::kTile;
+        ended = ended || phase == Phase::kEnd;
+        row.parse(stage, recipe);
+    }
+    COVFAST_REQUIRE(tiled && ended, FORMAT, "recipe: got ", text,
+                    ", expected a tile or windows, and a threshold, argmax or regions at the end");
+    switch (recipe.kind) {
+        case Recipe::Kind::kTiles:
+            require_tiles(recipe, text);
+            break;
+        case Recipe::Kind::kWindows:
+            require_windows(recipe, text);
+            break;
+        case Recipe::Kind::kSlices:
+            require_slices(recipe, text);
+            break;
+    }
     return recipe;
+}
+
+Recipe Recipe::parse(const Json& json) {
+    json.integer("version", 1, 1);
+    return parse_stages(json.array("stages"), json.at("stages").print(200));
 }
 
 }  // namespace covfast

@@ -8,17 +8,15 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "engine/stage_clock.h"
 #include "engine/tile_steps.h"
+#include "engine/volume_input.h"
 #include "kernels/lungs.h"
 
 namespace covfast {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-struct Box {
-    std::array<int64_t, 3> begin, end;
-};
 
 void require_same_size(const char* name, const std::array<int64_t, 3>& got, const std::array<int64_t, 3>& expected) {
     COVFAST_REQUIRE(got == expected, SHAPE, name, ": got (", got[0], ", ", got[1], ", ", got[2], "), expected (",
@@ -130,32 +128,6 @@ void find_lungs(const CaseInput& input, const View3<uint8_t>& lungs_out, const C
     lungs(params, context, progress);
 }
 
-// Polls from inside a tile, shown to the caller as the position in the volume.
-struct Position {
-    const Progress& outer;
-    int64_t done, total;
-
-    Progress inner() { return {outer.cancel, outer.report == nullptr ? nullptr : report, this}; }
-    static void report(void* user, const char*, int64_t, int64_t) {
-        const Position& self = *static_cast<Position*>(user);
-        self.outer.report(self.outer.user, "segment", self.done, self.total);
-    }
-};
-
-class Timer {
-public:
-    explicit Timer(std::vector<StageTime>& times) : times_(times) {}
-    void stop(const char* stage) {
-        const auto now = Clock::now();
-        times_.push_back({stage, std::chrono::duration<double, std::milli>(now - start_).count()});
-        start_ = now;
-    }
-
-private:
-    std::vector<StageTime>& times_;
-    Clock::time_point start_ = Clock::now();
-};
-
 }  // namespace
 
 std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<const Network> network,
@@ -167,7 +139,7 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     // Lungs are found in the canonical orientation, in which left and right are known; the rest runs as the recipe
     // says.
     std::vector<StageTime> times;
-    Timer timer(times);
+    StageClock timer(times);
     Box box{{0, 0, 0}, {}};
     CaseInput input = volume;
     CaseOutput output = result;
@@ -199,7 +171,7 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     TileChain chain(recipe, std::move(network), input, tile, context);
     timer.stop("plan");
     double write_ms = 0;
-    Position position{progress, 0, box.end[0] - box.begin[0]};
+    Position position{progress, "segment", 0, box.end[0] - box.begin[0]};
     const Progress inner = position.inner();
     for (int64_t d = box.begin[0]; d < box.end[0]; d += tile[0]) {
         position.done = d - box.begin[0];

@@ -9,6 +9,7 @@
 #include "core/view.h"
 #include "engine/network.h"
 #include "engine/recipe.h"
+#include "engine/stage_clock.h"
 #include "kernels/backend.h"
 
 namespace covfast {
@@ -25,11 +26,6 @@ struct CaseOutput {
     View3<uint8_t> labels;     // 0 background, 1 left lung, 2 right lung, and the recipe's own labels
     View3<uint8_t> lungs;      // 1 left, 2 right, lesions included
     View3<float> probability;  // of the thresholded channel, 0 outside the crop; data null: not asked for
-};
-
-struct StageTime {
-    std::string stage;
-    double ms;
 };
 
 // Throws NO_LUNGS if the recipe needs lungs and there are none; CANCELLED; SHAPE if the views disagree.

@@ -36,8 +36,9 @@ private:
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size)
-    : network_(std::move(network)), context_(context), workspace_(*context.backend, 0) {
+Session::Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size,
+                 const Session* lender)
+    : network_(std::move(network)), context_(context) {
     COVFAST_REQUIRE(std::string_view(context.backend->device) == "cpu", UNAVAILABLE, "backend: got '",
                     context.backend->name, "', expected one of the CPU; networks do not run on a GPU yet");
     if (const char* op = lacking(*context.backend, network_->kernels())) fail_no_twin(*context.backend, op);
@@ -45,7 +46,10 @@ Session::Session(std::shared_ptr<const Network> network, const Context& context,
     network_->require_size(size);
     infer_shapes(size);
     prepare_operands();
-    workspace_ = DeviceArray<std::byte>(*context_.backend, static_cast<int64_t>(plan_.bytes));
+    is_borrowed_ = lender != nullptr && lender->plan_.bytes >= plan_.bytes;
+    workspace_ = is_borrowed_
+                     ? lender->workspace_
+                     : std::make_shared<DeviceArray<std::byte>>(*context_.backend, static_cast<int64_t>(plan_.bytes));
 }
 
 void Session::infer_shapes(const Axes& size) {
@@ -113,7 +117,7 @@ void Session::attach(const float* in, float* out) {
         const MemoryPlan::Place& place = plan_.places[value];
         std::byte* root = place.root == 0              ? reinterpret_cast<std::byte*>(const_cast<float*>(in))
                           : place.root == graph.output ? reinterpret_cast<std::byte*>(out)
-                                                       : workspace_.data() + plan_.offsets[place.root];
+                                                       : workspace_->data() + plan_.offsets[place.root];
         return root + place.offset;
     };
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -123,7 +127,7 @@ void Session::attach(const float* in, float* out) {
         o.y = memory_of(node.made);
         o.epilogue.before = memory_of(node.fused.before), o.epilogue.after = memory_of(node.fused.after);
         o.epilogue.other = memory_of(node.fused.other), o.epilogue.total = memory_of(node.total);
-        o.scratch = workspace_.data() + plan_.scratch[i];
+        o.scratch = workspace_->data() + plan_.scratch[i];
     }
 }
 

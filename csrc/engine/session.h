@@ -26,11 +26,13 @@ class Session {
 public:
     // Throws SHAPE if the size does not fit, UNAVAILABLE if the backend lacks an op or is no CPU one (nothing uploads
     // weights and values yet), MEMORY_LIMIT.
-    Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size);
+    // lender: a session that never runs at the same time and lends its workspace, if that is large enough; or null.
+    Session(std::shared_ptr<const Network> network, const Context& context, std::array<int64_t, 3> size,
+            const Session* lender = nullptr);
 
     Shape in_shape() const { return shapes_.front(); }
     Shape out_shape() const { return shapes_[network_->graph().output]; }
-    size_t workspace_bytes() const { return plan_.bytes; }
+    size_t workspace_bytes() const { return is_borrowed_ ? 0 : plan_.bytes; }
 
     // batch_in (n, C, D, H, W), batch_out (n, C', D', H', W'), contiguous, not overlapping. One image after the other:
     // its values stay in the caches. The same bits for any number of threads. Polls `progress` between nodes and
@@ -51,7 +53,8 @@ private:
     std::vector<Shape> shapes_;       // of each value
     std::vector<Operands> operands_;  // of each node
     MemoryPlan plan_;
-    DeviceArray<std::byte> workspace_;
+    bool is_borrowed_ = false;
+    std::shared_ptr<DeviceArray<std::byte>> workspace_;
     std::atomic<bool> is_running_ = false;
 };
 

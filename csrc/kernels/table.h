@@ -10,8 +10,16 @@ namespace covfast {
 
 struct LungsPassParams;
 struct NullParams;
+struct ResampleArgmaxParams;
 struct ResampleAxisParams;
+struct SplineAxisParams;
 struct WindowHuParams;
+struct ArgmaxParams;
+struct GatherParams;
+struct StitchParams;
+struct StitchPlaneParams;
+struct StitchHalfParams;
+struct StitchHalfPlaneParams;
 struct ActivationParams;
 struct BinaryParams;
 struct Conv3dParams;
@@ -63,8 +71,16 @@ struct Backend {
     void (*lungs_paint)(const LungsPassParams&, const Exec&);
     void (*lungs_shrink)(const LungsPassParams&, const Exec&);
     void (*null)(const NullParams&, const Exec&);
+    void (*resample_argmax)(const ResampleArgmaxParams&, const Exec&);
     void (*resample_axis)(const ResampleAxisParams&, const Exec&);
+    void (*spline_axis)(const SplineAxisParams&, const Exec&);
     void (*window_hu)(const WindowHuParams&, const Exec&);
+    void (*argmax)(const ArgmaxParams&, const Exec&);
+    void (*gather)(const GatherParams&, const Exec&);
+    void (*stitch)(const StitchParams&, const Exec&);
+    void (*stitch_plane)(const StitchPlaneParams&, const Exec&);
+    void (*stitch_half)(const StitchHalfParams&, const Exec&);
+    void (*stitch_half_plane)(const StitchHalfPlaneParams&, const Exec&);
     void (*activation)(const ActivationParams&, const Exec&) = nullptr;
     void (*binary)(const BinaryParams&, const Exec&) = nullptr;
     void (*conv3d)(const Conv3dParams&, const Exec&) = nullptr;

@@ -16,7 +16,11 @@ void register_lungs(py::module_& m);
 void register_metrics(py::module_& m);
 void register_ops(py::module_& m);
 void register_planar(py::module_& m);
+void register_resample(py::module_& m);
 void register_segment(py::module_& m);
+void register_sliding(py::module_& m);
+void register_windows(py::module_& m);
+void register_slices(py::module_& m);
 void register_winograd(py::module_& m);
 
 }  // namespace covfast::python

@@ -1,7 +1,8 @@
-// covfast._core.Segmenter: a package, its recipe and its network, opened once and run from any thread.
+// covfast._core.Segmenter: a package, its recipe and its networks, opened once and run from any thread.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "engine/package.h"
 #include "engine/recipe.h"
 #include "engine/segment.h"
+#include "engine/volume_recipe.h"
 #include "python/arrays.h"
 #include "python/bind.h"
 #include "python/engine_options.h"
@@ -25,46 +27,95 @@ CaseInput case_input(const py::array& hu, const std::array<double, 3>& spacing_m
     return {view.data, view.is_float, view.size, view.stride, spacing_mm};
 }
 
+using Times = std::vector<std::pair<std::string, double>>;
+
+Times named(const std::vector<StageTime>& stages) {
+    Times times;
+    for (const StageTime& time : stages) times.emplace_back(time.stage, time.ms);
+    return times;
+}
+
+// What a run may have otherwise than the recipe.
+struct Overrides {
+    std::vector<std::string> members;  // some of the recipe's; empty: all of them
+    bool mirror = true;                // false: no mirroring
+    double step = 0;                   // of the windows; 0: the recipe's
+    std::string accumulate = "float32";
+};
+
 class Segmenter {
 public:
-    Segmenter(const std::string& path, const std::string& device, int threads, const std::string& precision)
-        : package_(Package::open(path)),
-          network_(Network::create(package_, network_options(precision, false))),
-          recipe_(parse(*package_)) {
+    Segmenter(const std::string& path, const std::string& device, int threads, const std::string& precision,
+              const Overrides& overrides)
+        : package_(Package::open(path)), recipe_(parse(*package_)) {
+        if (recipe_.kind == Recipe::Kind::kTiles) {
+            members_[""] = Network::create(package_, network_options(precision, false));
+        } else {
+            apply(overrides);
+            open_members(recipe_.volume, precision);
+        }
         const Backend& backend = choose_backend(device, needed_ops());
-        // The tile steps work in host memory: what a CUDA kernel would be given is not on its device.
+        // Recipes work in host memory: what a CUDA kernel would be given is not on its device.
         COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
                         "', expected 'cpu', where recipes run so far");
         context_ = {&backend, threads, nullptr};
     }
 
+    bool finds_infection() const { return recipe_.kind == Recipe::Kind::kTiles; }
+    std::string orientation() const { return recipe_.orientation; }
+    int64_t image_channels() const { return finds_infection() ? 1 : static_cast<int64_t>(recipe_.volume.norms.size()); }
+    int64_t output_channels() const {
+        return finds_infection() ? 1 : static_cast<int64_t>(recipe_.volume.labels.values.size());
+    }
+    std::vector<std::string> members() const { return recipe_.volume.members; }
+
     std::string backend() const { return context_.backend->name; }
     std::string device() const { return context_.backend->device; }
 
-    std::vector<std::pair<std::string, double>> run(const py::array& hu, const std::array<double, 3>& spacing_mm,
-                                                    py::array labels, py::array lungs,
-                                                    std::optional<py::array> probability, py::object progress,
-                                                    py::object cancel) const {
+    Times run(const py::array& hu, const std::array<double, 3>& spacing_mm, py::array labels, py::array lungs,
+              std::optional<py::array> probability, py::object progress, py::object cancel) const {
         const CaseInput input = case_input(hu, spacing_mm);
         const CaseOutput output{output_view<uint8_t>(labels, "labels"), output_view<uint8_t>(lungs, "lungs"),
                                 probability ? output_view<float>(*probability, "probability") : View3<float>{}};
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
-        std::vector<std::pair<std::string, double>> times;
-        for (const StageTime& time : segment_volume(recipe_, network_, input, output, context_, watcher.progress()))
-            times.emplace_back(time.stage, time.ms);
-        return times;
+        return named(segment_volume(recipe_, members_.at(""), input, output, context_, watcher.progress()));
+    }
+
+    // channels: (D, H, W) each, as the recipe's orientation has them; probabilities: (C, D, H, W) float32 or None.
+    Times run_volume(const std::vector<py::array>& channels, const std::array<double, 3>& spacing_mm, py::array labels,
+                     std::optional<py::array> probabilities, py::object progress, py::object cancel) const {
+        COVFAST_REQUIRE(!finds_infection(), UNAVAILABLE, "model: got a recipe of tiles, expected one of windows");
+        ImageInput image{{}, spacing_mm};
+        for (const py::array& channel : channels) {
+            const CaseInput one = case_input(channel, spacing_mm);
+            COVFAST_REQUIRE(image.channels.empty() || image.channels.front().size == one.size, SHAPE,
+                            "image: got channels of several sizes, expected one");
+            image.channels.push_back({one.hu, one.is_float, one.size, one.stride});
+        }
+        LabelOutput output{output_view<uint8_t>(labels, "labels"), nullptr, {}};
+        if (probabilities) attach_probabilities(*probabilities, output);
+        PyProgress watcher(std::move(progress), std::move(cancel));
+        py::gil_scoped_release nogil;
+        return named(label_volume(recipe_.volume, members_, image, output, accumulate_, context_, watcher.progress()));
+    }
+
+    // Bytes that a volume of this size needs beside itself and its labels, at most.
+    size_t bytes_for(const std::array<int64_t, 3>& size, const std::array<double, 3>& spacing_mm,
+                     bool has_probabilities) const {
+        return volume_bytes(recipe_.volume, members_, size, spacing_mm, has_probabilities, accumulate_, context_);
     }
 
     // window: the values that become 0 and 1; None for the recipe's own.
     void run_slice(const py::array& image, std::optional<std::array<float, 2>> window, py::array probability) const {
+        COVFAST_REQUIRE(finds_infection(), UNAVAILABLE, "model: got one for volumes, expected one for slices");
         const CaseInput input = case_input(image, {1.0, 1.0, 1.0});
         const View3<float> output = output_view<float>(probability, "probability");
         const stage::Window own = std::get<stage::Window>(recipe_.tile_stages.front());
         const stage::Window used = window ? stage::Window{(*window)[0], (*window)[1]} : own;
         PyProgress watcher;
         py::gil_scoped_release nogil;
-        segment_slice(recipe_, network_, input, used, output, context_, watcher.progress());
+        segment_slice(recipe_, members_.at(""), input, used, output, context_, watcher.progress());
     }
 
 private:
@@ -79,16 +130,68 @@ private:
         }
     }
 
-    // What the network, the tile stages and the lungs run on the backend.
+    void apply(const Overrides& overrides) {
+        VolumeRecipe& volume = recipe_.volume;
+        for (const std::string& member : overrides.members)
+            COVFAST_REQUIRE(std::find(volume.members.begin(), volume.members.end(), member) != volume.members.end(),
+                            VALUE_RANGE, "folds: got '", member,
+                            "', expected some of the model's own: ", joined(volume.members));
+        if (!overrides.members.empty()) volume.members = overrides.members;
+        if (!overrides.mirror) volume.windows.mirrors = {};
+        if (overrides.step != 0) volume.windows.options.step.fill(overrides.step);
+        COVFAST_REQUIRE(overrides.step >= 0 && overrides.step <= 1, VALUE_RANGE, "step: got ", overrides.step,
+                        ", expected more than 0 and at most 1");
+        COVFAST_REQUIRE(overrides.accumulate == "float32" || overrides.accumulate == "nnunet", VALUE_RANGE,
+                        "accumulate: got '", overrides.accumulate, "', expected 'float32' or 'nnunet'");
+        accumulate_ = overrides.accumulate == "nnunet" ? Accumulate::kNnunet : Accumulate::kFloat32;
+        volume.labels.rounds_to_half = accumulate_ == Accumulate::kNnunet;
+    }
+
+    static std::string joined(const std::vector<std::string>& names) {
+        std::string text;
+        for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+        return text.empty() ? "none" : text;
+    }
+
+    void open_members(const VolumeRecipe& volume, const std::string& precision) {
+        std::vector<std::string> names = volume.members;
+        if (names.empty()) names.push_back("");
+        for (const std::string& name : names)
+            if (members_.count(name) == 0)
+                members_[name] = Network::create(package_, network_options(precision, false), name);
+        if (volume.previous.recipe != nullptr) open_members(*volume.previous.recipe, precision);
+    }
+
+    static void attach_probabilities(py::array& probabilities, LabelOutput& output) {
+        const std::array<int64_t, 3>& size = output.labels.size;
+        COVFAST_REQUIRE(probabilities.ndim() == 4 && py::isinstance<py::array_t<float>>(probabilities), SHAPE,
+                        "probabilities: got ", probabilities.ndim(), " axes, expected float32 (C, D, H, W)");
+        for (int axis = 0; axis < 4; ++axis) {
+            COVFAST_REQUIRE(axis == 0 || probabilities.shape(axis) == size[axis - 1], SHAPE,
+                            "probabilities: got another size than the labels");
+            output.stride[axis] = probabilities.strides(axis) / static_cast<int64_t>(sizeof(float));
+        }
+        output.probabilities = static_cast<float*>(probabilities.mutable_data());
+    }
+
+    // What the networks, the stages and the lungs run on the backend.
     std::vector<const char*> needed_ops() const {
-        std::vector<const char*> ops = network_->kernels();
-        ops.insert(ops.end(), {"window_hu", "resample_axis", "softmax", "lungs_shrink", "lungs_paint"});
+        std::vector<const char*> ops;
+        for (const auto& [name, network] : members_)
+            ops.insert(ops.end(), network->kernels().begin(), network->kernels().end());
+        if (finds_infection()) {
+            ops.insert(ops.end(), {"window_hu", "resample_axis", "softmax", "lungs_shrink", "lungs_paint"});
+        } else {
+            ops.insert(ops.end(),
+                       {"gather", "stitch", "stitch_plane", "argmax", "resample_argmax", "spline_axis", "softmax"});
+        }
         return ops;
     }
 
     std::shared_ptr<const Package> package_;
-    std::shared_ptr<const Network> network_;
     Recipe recipe_;
+    Members members_;
+    Accumulate accumulate_ = Accumulate::kFloat32;
     Context context_{};
 };
 
@@ -96,12 +199,25 @@ private:
 
 void register_segment(py::module_& m) {
     py::class_<Segmenter>(m, "Segmenter")
-        .def(py::init([](const py::bytes& path, const std::string& device, int threads, const std::string& precision) {
+        .def(py::init([](const py::bytes& path, const std::string& device, int threads, const std::string& precision,
+                         const std::vector<std::string>& members, bool mirror, double step,
+                         const std::string& accumulate) {
                  const std::string file = path;  // bytes: a path need not be UTF-8
                  py::gil_scoped_release nogil;
-                 return std::make_unique<Segmenter>(file, device, threads, precision);
+                 return std::make_unique<Segmenter>(file, device, threads, precision,
+                                                    Overrides{members, mirror, step, accumulate});
              }),
-             py::arg("path"), py::arg("device"), py::arg("threads"), py::arg("precision") = "fp32")
+             py::arg("path"), py::arg("device"), py::arg("threads"), py::arg("precision") = "fp32",
+             py::arg("members") = std::vector<std::string>{}, py::arg("mirror") = true, py::arg("step") = 0.0,
+             py::arg("accumulate") = "float32")
+        .def_property_readonly("finds_infection", &Segmenter::finds_infection)
+        .def_property_readonly("orientation", &Segmenter::orientation)
+        .def_property_readonly("image_channels", &Segmenter::image_channels)
+        .def_property_readonly("output_channels", &Segmenter::output_channels)
+        .def_property_readonly("members", &Segmenter::members)
+        .def("run_volume", &Segmenter::run_volume, py::arg("channels"), py::arg("spacing_mm"), py::arg("labels"),
+             py::arg("probabilities"), py::arg("progress"), py::arg("cancel"))
+        .def("bytes_for", &Segmenter::bytes_for, py::arg("size"), py::arg("spacing_mm"), py::arg("has_probabilities"))
         .def_property_readonly("backend", &Segmenter::backend)
         .def_property_readonly("device", &Segmenter::device)
         .def("run", &Segmenter::run, py::arg("hu"), py::arg("spacing_mm"), py::arg("labels"), py::arg("lungs"),

@@ -64,6 +64,10 @@ PYBIND11_MODULE(_core, m) {
     register_metrics(m);
     register_ops(m);
     register_planar(m);
+    register_resample(m);
     register_segment(m);
+    register_slices(m);
+    register_sliding(m);
+    register_windows(m);
     register_winograd(m);
 }
