@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -293,6 +295,27 @@ def test_windows_memory_limit_refuses_before_the_start(tmp_path: Path) -> None:
     assert Segmenter(path, memory_limit=need)(image()).labels.any()
     with pytest.raises(MemoryLimitError, match=r"memory_limit: got .* expected at least"):
         Segmenter(path, memory_limit=need - 1)(image())
+
+
+def test_windows_memory_stays_below_the_estimate(tmp_path: Path) -> None:
+    path = make(tmp_path / "m.covfast", stages(windows={"mirror_axes": [0, 1, 2]}))
+    script = """
+import resource, sys
+import numpy as np
+from covfast import Segmenter
+from covfast.io import Channels
+from covfast.volume import Geometry
+shape = (60, 300, 300)
+array = np.random.default_rng(0).integers(-900, 900, shape, np.int16)
+given = Channels((array,), Geometry.from_spacing(shape, (2.5, 1.0, 1.1)))
+segmenter = Segmenter(sys.argv[1])
+need = segmenter.estimate_bytes(given, True)
+segmenter(given, probabilities=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, need)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True, text=True)
+    peak, need = map(int, done.stdout.split())
+    assert need / 2 < peak <= need
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
