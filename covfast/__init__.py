@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from covfast.io import inspect, read, write
     from covfast.models.checkpoint import import_checkpoint
     from covfast.pipeline import Result, Segmenter, segment_slice
+    from covfast.sliding import SlidingWindow
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _NAMES = {
     "Network": "covfast.engines",
     "Result": "covfast.pipeline",
     "Segmenter": "covfast.pipeline",
+    "SlidingWindow": "covfast.sliding",
     "backends": "covfast.info",
     "export": "covfast.export",
     "import_checkpoint": "covfast.models.checkpoint",
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 - grouped: data, work, errors
     "Result",
     "Segmentation",
     "Segmenter",
+    "SlidingWindow",
     "Volume",
     "backends",
     "evaluation",

@@ -132,7 +132,7 @@ def stitch_half(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Add one window as nnU-Net v2 does on a CPU: ``sums = half(sums + scale * x * weight)``, and the weight to `count`.
+    """Add one window as nnU-Net v2 does on a CPU: ``sums = half(sums + scale * x * weight)``; the weight to `count`.
 
     Args:
         sums: (ring, C, H, W) float16, contiguous, as for `stitch`.

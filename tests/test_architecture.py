@@ -33,6 +33,8 @@ PYTHON = {
     "ops": {*BASE, "_core"},
     "component_ops": {*BASE, "_core"},
     "slice_ops": {*BASE, "_core"},
+    "sliding": {*BASE, "_core"},
+    "window_ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
     "blocked_ops": {*BASE, "_core"},
     "planar_ops": {*BASE, "_core"},

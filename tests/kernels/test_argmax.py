@@ -18,7 +18,9 @@ def scores(shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("regions", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 3, 64), (2, 5, 63), (4, 2, 129), (7, 1, 16), (256, 1, 70), (3, 40, 5)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (4, 3, 64), (2, 5, 63), (4, 2, 129), (7, 1, 16), (256, 1, 70), (3, 40, 5)]
+)
 def test_argmax_equals_reference(backend: str, shape: tuple[int, int, int], regions: bool) -> None:
     x = scores(shape)
     values = np.random.default_rng(2).permutation(256)[: shape[0]].astype(np.uint8)

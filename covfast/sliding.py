@@ -1,0 +1,309 @@
+"""Any network over a whole volume, window after window: in place of MONAI's and nnU-Net's sliding windows.
+
+    window = covfast.SlidingWindow((56, 192, 160), mirror_axes=(0, 1, 2))
+    labels = window(volume, network)            # (D, H, W) uint8
+    logits = window.averages(volume, network)   # (C, D, H, W) float32, if they are wanted
+
+Labels are found while the windows come in: beyond the volume and the labels only as many planes of sums are held as a
+window is deep, whatever the depth of the volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast import _core
+from covfast.errors import Cancelled, DTypeError, ShapeError, ValueRangeError, describe
+
+PLACEMENTS = ("fixed", "even")
+IMPORTANCES = ("constant", "gaussian", "gaussian_centred")
+ACCUMULATES = ("float32", "nnunet")
+
+Floats = npt.NDArray[np.float32]
+Progress = Callable[[str, int, int], object]
+_Flip = tuple[bool, bool, bool]
+
+
+class _Volume(NamedTuple):
+    """A volume in host memory, and how its windows become what the network takes."""
+
+    array: Floats  # (C, D, H, W)
+    is_flat: bool  # the network takes and gives (N, C, H, W)
+    is_image: bool  # the volume itself is (C, H, W)
+    wrap: Callable[[Floats], Any]
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ValueRangeError(describe(name, repr(value), f"one of {tuple(choices)}"))
+    return value
+
+
+def _as_array(x: Any) -> npt.NDArray[Any]:
+    """A tensor of torch, or what NumPy can read, as an array, without a copy where its memory is the host's."""
+    if hasattr(x, "detach") and hasattr(x, "cpu"):
+        x = x.detach().cpu()
+        x = x.float() if "bfloat16" in str(x.dtype) else x
+    return np.asarray(x)
+
+
+def _floats(x: Any, name: str) -> Floats:
+    try:
+        array = _as_array(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DTypeError(describe(name, f"a {type(x).__name__}", "an array or tensor of numbers")) from error
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(describe(name, array.dtype, "an array or tensor of numbers"))
+    return array.astype(np.float32, copy=False)
+
+
+def _wrapper(x: Any) -> Callable[[Floats], Any]:
+    """What turns a window into the kind of x: tensors of torch on the same device, else arrays."""
+    if not (hasattr(x, "detach") and hasattr(x, "device")):
+        return lambda window: window
+    import torch
+
+    return lambda window: torch.from_numpy(window).to(x.device)
+
+
+class SlidingWindow:
+    """Runs a network window by window over a volume and puts its outputs together.
+
+    An average voxel is ``sum_w importance * network(x_w) / sum_w importance`` over the windows w that cover it and
+    their mirrorings. `docs/sliding-window.md` names the settings that do as MONAI and nnU-Net do.
+
+    Args:
+        window: size (d, h, w), or (h, w) for a network of two axes; volumes with a third are then taken slice by slice.
+        step: distance between windows as part of the window, in (0, 1]; one number, or one for each axis.
+        overlap: instead of `step`: 1 - step.
+        placement: "even": as few windows as the step allows, spread evenly (nnU-Net); "fixed": one every step, the last
+            moved back to the end (MONAI).
+        importance: "gaussian", around voxel window // 2 (nnU-Net); "gaussian_centred", around the middle (MONAI); both
+            with standard deviations of an eighth of the window; or "constant".
+        mirror_axes: axes of the window; the network also sees it mirrored along all combinations of them.
+        batch: how many windows the network takes at once.
+        fill: the value around volumes that are smaller than the window, which lie in its middle.
+        accumulate: "float32"; or "nnunet": half precision rounded after each window, as nnU-Net v2 does on a CPU, which
+            has the importance "gaussian".
+        threads: CPU threads beside the network's own; None for all that the process may use. The result does not depend
+            on it.
+    Raises: ShapeError, ValueRangeError for settings that are none.
+    Source: nnU-Net, Isensee et al. 2021, doi 10.1038/s41592-020-01008-z; MONAI, arXiv 2211.02701.
+    """
+
+    def __init__(
+        self,
+        window: Sequence[int],
+        *,
+        step: float | Sequence[float] = 0.5,
+        overlap: float | Sequence[float] | None = None,
+        placement: str = "even",
+        importance: str = "gaussian",
+        mirror_axes: Sequence[int] = (),
+        batch: int = 1,
+        fill: float = 0.0,
+        accumulate: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.window = tuple(int(n) for n in window)
+        rank = len(self.window)
+        if rank not in (2, 3) or min(self.window) < 1:
+            raise ShapeError(describe("window", self.window, "two or three sizes of at least 1"))
+        self.step = _steps(rank, step, overlap)
+        self.placement = _one_of("placement", placement, PLACEMENTS)
+        self.importance = _one_of("importance", importance, IMPORTANCES)
+        self.accumulate = _one_of("accumulate", accumulate, ACCUMULATES)
+        if accumulate == "nnunet" and importance != "gaussian":
+            raise ValueRangeError(describe("importance", repr(importance), "'gaussian' where accumulate is 'nnunet'"))
+        self.mirror_axes = tuple(sorted(int(axis) for axis in mirror_axes))
+        if len(set(self.mirror_axes)) < len(self.mirror_axes) or not set(self.mirror_axes) <= set(range(rank)):
+            raise ValueRangeError(describe("mirror_axes", tuple(mirror_axes), f"different axes from 0 to {rank - 1}"))
+        if batch < 1:
+            raise ValueRangeError(describe("batch", batch, "at least 1"))
+        self.batch, self.fill, self.threads = int(batch), float(fill), threads or 0
+
+    def __repr__(self) -> str:
+        names = ("step", "placement", "importance", "mirror_axes", "batch", "fill", "accumulate")
+        return f"SlidingWindow({self.window}, " + ", ".join(f"{n}={getattr(self, n)!r}" for n in names) + ")"
+
+    def starts(self, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """First voxels of the windows along each axis of a volume of `size`; negative where the volume is smaller.
+
+        Args:
+            size: one size for each axis of the window, each at least 1.
+        Raises: ShapeError.
+        """
+        rank = len(self.window)
+        if len(size) != rank:
+            raise ShapeError(describe("size", tuple(size), f"{rank} sizes, one for each axis of the window"))
+        full = [1] * (3 - rank) + [int(n) for n in size]
+        return tuple(tuple(axis) for axis in self._plan(full).starts[3 - rank :])
+
+    def workspace_bytes(self, size: Sequence[int], channels: int) -> int:
+        """Memory for the sums of a volume of `size` (D, H, W) or (H, W) and so many outputs; constant in D."""
+        full = [1] * (3 - len(size)) + [int(n) for n in size]
+        return self._plan(full).workspace_bytes(channels, self.accumulate == "nnunet", len(self._flips()))
+
+    def __call__(
+        self,
+        x: Any,
+        network: Callable[[Any], Any],
+        *,
+        values: Sequence[int] | None = None,
+        regions: bool = False,
+        progress: Progress | None = None,
+        cancel: Any = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Labels of a volume: the channel with the greatest average, the first of equals.
+
+        Args:
+            x: (C, D, H, W), or (C, H, W) for a window of two axes: numbers, an array or a tensor of torch; contiguous
+                float32 is read where it lies.
+            network: takes (N, C, *window) and gives (N, C', *window), a logit for each class. It gets arrays of
+                float32, or tensors on x's device where x is a tensor; they may be views of x, which it must not change,
+                and are its own only until it returns.
+            values: label of each channel, 0 to 255; None for the channel's number.
+            regions: channels are logits of regions that may overlap: each voxel takes the label of the last channel
+                above 0 (a probability above a half), 0 where there is none.
+            progress: called with ("windows", done, total).
+            cancel: an object with is_set(), asked before each batch.
+        Returns: (D, H, W) or (H, W) uint8.
+        Raises: ShapeError: another rank or number of values, or outputs of another shape; DTypeError: no numbers;
+            ValueRangeError: outputs that are NaN or infinite where they decide; Cancelled; MemoryLimitError.
+        """
+        volume = self._volume(x)
+        labels = np.zeros(volume.array.shape[1:], np.uint8)
+
+        def write(stitcher: _core.WindowStitcher, channels: int) -> None:
+            numbers = list(range(channels)) if values is None else [int(v) for v in values]
+            if any(not 0 <= v <= 255 for v in numbers):
+                raise ValueRangeError(describe("values", numbers, "labels from 0 to 255; `averages` has no such limit"))
+            stitcher.write_labels(labels, numbers, regions)
+
+        self._run(volume, network, write, progress, cancel)
+        return labels[0] if volume.is_image else labels
+
+    def averages(
+        self, x: Any, network: Callable[[Any], Any], *, progress: Progress | None = None, cancel: Any = None
+    ) -> Floats:
+        """The averaged outputs of the network, such as logits or an image; arguments and errors as for a call.
+
+        Returns: (C', D, H, W) or (C', H, W) float32.
+        """
+        volume = self._volume(x)
+        result: list[Floats] = []
+
+        def write(stitcher: _core.WindowStitcher, channels: int) -> None:
+            result.append(np.empty((channels, *volume.array.shape[1:]), np.float32))
+            stitcher.write_averages(result[0])
+
+        self._run(volume, network, write, progress, cancel)
+        return result[0][:, 0] if volume.is_image else result[0]
+
+    def _volume(self, x: Any) -> _Volume:
+        array, rank = _floats(x, "x"), len(self.window)
+        if array.ndim not in ({3, 4} if rank == 2 else {4}) or 0 in array.shape:
+            hint = "(C, H, W) or (C, D, H, W)" if rank == 2 else "(C, D, H, W)"
+            raise ShapeError(describe("x", f"shape {array.shape}", f"{hint}, one volume, nothing empty"))
+        is_image = array.ndim == 3
+        return _Volume(array[:, None] if is_image else array, rank == 2, is_image, _wrapper(x))
+
+    def _plan(self, size: Sequence[int]) -> _core.WindowPlan:
+        d, h, w = size
+        rank = len(self.window)
+        window, step = (1,) * (3 - rank) + self.window, (1.0,) * (3 - rank) + self.step
+        is_even, kind = self.placement == "even", IMPORTANCES.index(self.importance)
+        return _core.WindowPlan((d, h, w), window, step, is_even, kind)
+
+    def _flips(self) -> list[_Flip]:
+        """All combinations of the mirrored axes in nnU-Net's order, none first."""
+        axes = [axis + 3 - len(self.window) for axis in self.mirror_axes]
+        chosen = [set(some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
+        return [(0 in some, 1 in some, 2 in some) for some in chosen]
+
+    def _run(
+        self,
+        volume: _Volume,
+        network: Callable[[Any], Any],
+        write: Callable[[_core.WindowStitcher, int], None],
+        progress: Progress | None,
+        cancel: Any,
+    ) -> None:
+        size, flips = volume.array.shape[1:], self._flips()
+        plan = self._plan(size)
+        total = plan.count * len(flips)
+        windows = _Windows(self, volume, plan)
+        stitcher: _core.WindowStitcher | None = None
+        for first in range(0, total, self.batch):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(describe("cancel", "a request to stop in stage 'windows'", "none"))
+            if progress is not None:
+                progress("windows", first, total)
+            group = [(at // len(flips), at % len(flips)) for at in range(first, min(first + self.batch, total))]
+            y = windows.through(network, [(index, flips[mirror]) for index, mirror in group])
+            if stitcher is None:
+                nnunet = self.accumulate == "nnunet"
+                stitcher = _core.WindowStitcher(plan, y.shape[1], nnunet, len(flips), self.threads)
+                write(stitcher, y.shape[1])
+            for scores, (index, mirror) in zip(y, group, strict=True):
+                stitcher.add(index, mirror, scores, flips[mirror])
+        assert stitcher is not None  # a plan has at least one window
+        stitcher.finish()
+        if progress is not None:
+            progress("windows", total, total)
+
+
+class _Windows:
+    """Cuts windows out of a volume, views of it where they can be, and has the network see them."""
+
+    def __init__(self, settings: SlidingWindow, volume: _Volume, plan: _core.WindowPlan) -> None:
+        self._settings, self._volume, self._plan = settings, volume, plan
+        self._size = (1,) * (3 - len(settings.window)) + settings.window
+        self._room: Floats | None = None
+        self._channels: int | None = None  # of the outputs: those of the first
+
+    def through(self, network: Callable[[Any], Any], group: Sequence[tuple[int, _Flip]]) -> Floats:
+        """Outputs (n, C', d, h, w) for windows (index, flip). Raises: ShapeError, DTypeError."""
+        x = self._cut(group)
+        sent = x[:, :, 0] if self._volume.is_flat else x
+        y = _floats(network(self._volume.wrap(sent)), "network")
+        is_same = y.ndim == sent.ndim and y.shape[0] == len(group) and y.shape[2:] == sent.shape[2:]
+        channels = self._channels or (y.shape[1] if is_same else None)
+        if not is_same or y.shape[1] != channels or channels == 0:
+            expected = (len(group), channels or "C'", *sent.shape[2:])
+            raise ShapeError(describe("network", f"outputs of shape {y.shape}", f"({', '.join(map(str, expected))})"))
+        self._channels = channels
+        return y[:, :, None] if self._volume.is_flat else y
+
+    def _cut(self, group: Sequence[tuple[int, _Flip]]) -> Floats:
+        volume = self._volume.array
+        if len(group) == 1 and not any(group[0][1]):
+            origin = self._plan.origin(group[0][0])
+            ends = [at + n for at, n in zip(origin, self._size, strict=True)]
+            if min(origin) >= 0 and all(e <= n for e, n in zip(ends, volume.shape[1:], strict=True)):
+                return volume[(None, slice(None), *map(slice, origin, ends))]
+        if self._room is None:
+            self._room = np.empty((self._settings.batch, len(volume), *self._size), np.float32)
+        for (index, flip), room in zip(group, self._room, strict=False):
+            origin = self._plan.origin(index)
+            _core.gather_into(volume, origin, flip, self._settings.fill, room, self._settings.threads)
+        return self._room[: len(group)]
+
+
+def _steps(rank: int, step: float | Sequence[float], overlap: float | Sequence[float] | None) -> tuple[float, ...]:
+    """One step for each axis. Raises: ShapeError, ValueRangeError."""
+    given = step if overlap is None else overlap
+    numbers = [float(given)] * rank if isinstance(given, (int, float)) else [float(n) for n in given]
+    name = "step" if overlap is None else "overlap"
+    if len(numbers) != rank:
+        raise ShapeError(describe(name, tuple(numbers), f"one number or {rank}, one for each axis of the window"))
+    steps = numbers if overlap is None else [1 - n for n in numbers]
+    if not all(0 < n <= 1 for n in steps):
+        expected = "more than 0 and at most 1" if overlap is None else "at least 0 and less than 1"
+        raise ValueRangeError(describe(name, given, expected))
+    return tuple(steps)
