@@ -18,7 +18,9 @@ def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = options.add_command(commands, "import", run, "Turn published weights into a model package.")
     parser.add_argument(
-        "input", metavar="PATH", help="weight file such as MiniSeg's .pth, or nnU-Net's results, a folder or zip file"
+        "input",
+        metavar="PATH",
+        help="weight file such as MiniSeg's or lungmask's .pth, or nnU-Net's results, a folder or zip file",
     )
     options.add_output(parser, "the .covfast file to write")
     parser.add_argument("--format", metavar="NAME", help="found out by itself by default")
@@ -32,9 +34,12 @@ def add_parser(commands: Any) -> None:
         "--configuration", "-c", metavar="NAME", help="such as 3d_fullres, where a folder holds several"
     )
     parser.add_argument(
+        "--fill", metavar="FILE", help="of lungmask's lobes: the weight file of lungs within which they are found"
+    )
+    parser.add_argument(
         "--postprocessing",
         action=argparse.BooleanOptionalAction,
-        help="whether the folder's postprocessing becomes part of the model; by default as nnU-Net's own predict does",
+        help="whether the postprocessing becomes part of the model; by default as the published tools do",
     )
 
 
@@ -57,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         configuration=args.configuration,
         postprocessing=args.postprocessing,
+        fill=args.fill,
     )
     for note in checkpoint.notes:
         log.warning("%s", note)

@@ -12,13 +12,15 @@ from covfast.errors import BackendUnavailable, describe
 
 if TYPE_CHECKING:
     from covfast.models.checkpoint import Checkpoint, import_checkpoint
+    from covfast.models.lungmask import LungUNet
     from covfast.models.miniseg import MiniSeg
     from covfast.models.unet import PlainUNet, ResidualEncoderUNet
 
-__all__ = ["Checkpoint", "MiniSeg", "PlainUNet", "ResidualEncoderUNet", "import_checkpoint"]
+__all__ = ["Checkpoint", "LungUNet", "MiniSeg", "PlainUNet", "ResidualEncoderUNet", "import_checkpoint"]
 
 _HOMES = {
     "Checkpoint": "checkpoint",
+    "LungUNet": "lungmask",
     "MiniSeg": "miniseg",
     "PlainUNet": "unet",
     "ResidualEncoderUNet": "unet",

@@ -192,6 +192,12 @@ def _miniseg(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
     return Checkpoint(build_miniseg(tensors, name), recipe, "miniseg", notes, licence="CC-BY-NC-SA-4.0")
 
 
+def _lungmask(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    from covfast.models.lungmask import read
+
+    return read(tensors, name)
+
+
 def _nnunet_v2(files: ResultFiles, choice: Choice) -> Checkpoint:
     from covfast.models.nnunet import read
 
@@ -218,6 +224,7 @@ class _FolderFormat:
 
 _STATE_DICTS = {
     "miniseg": _StateDictFormat(("long1.conv0.weight", "down2.conv1x1_down.weight", "pred1.1.weight"), _miniseg),
+    "lungmask": _StateDictFormat(("down_path.0.block.0.weight", "up_path.0.up.1.weight", "last.weight"), _lungmask),
 }
 _FOLDERS = {
     "nnunet-v2": _FolderFormat(("plans.json",), _nnunet_v2),
@@ -236,6 +243,7 @@ def import_checkpoint(
     checkpoint: str | None = None,
     configuration: str | None = None,
     postprocessing: bool | None = None,
+    fill: str | os.PathLike[str] | None = None,
 ) -> Checkpoint:
     """Read published weights: a weight file, or a folder or zip file of trained models.
 
@@ -246,7 +254,8 @@ def import_checkpoint(
         checkpoint: Which of a fold's weight files; the final one by default.
         configuration: Such as "3d_fullres", where a folder holds several.
         postprocessing: Whether the postprocessing that the folder holds becomes part of the recipe. None does what the
-            training framework's own predict command would do.
+            training framework's own predict command would do. Of a lungmask file: False leaves its postprocessing out.
+        fill: Of a lungmask file of lobes: the file of lungs within which they are found.
 
     Raises:
         FormatError: The file is missing, is no state dict, or of no known format; a folder of a kind that cannot be
@@ -257,19 +266,36 @@ def import_checkpoint(
     if format is not None and format not in FORMATS:
         raise ValueRangeError(describe("format", repr(format), f"one of {FORMATS} or None"))
     choice = Choice(None if folds is None else tuple(folds), checkpoint, configuration, postprocessing)
-    found = _import_folder(path, format, choice)
+    found = _import_folder(path, format, choice) if fill is None else None
     if found is not None:
         return found
-    if choice != Choice():
+    if choice != Choice(postprocessing=postprocessing):
         raise ValueRangeError(
             describe("folds, checkpoint, configuration", file_name(path), "a folder of trained models")
         )
+    one = _import_file(path, format, postprocessing)
+    if fill is None:
+        return one
+    from covfast.models.lungmask import fuse
+
+    return fuse(one, _import_file(fill, format, postprocessing))
+
+
+def _import_file(path: str | os.PathLike[str], format: str | None, postprocessing: bool | None) -> Checkpoint:
+    """What a weight file holds; `postprocessing` as for `import_checkpoint`."""
     tensors = read_tensors(path)
     names = [name for name, row in _STATE_DICTS.items() if format in (None, name) and _has(tensors, row.marks, format)]
     if not names:
         got = f"{len(tensors)} tensors such as {min(tensors)!r}"
         raise FormatError(describe(file_name(path), got, f"one of the formats {FORMATS}"))
-    return _STATE_DICTS[names[0]].read(tensors, file_name(path))
+    found = _STATE_DICTS[names[0]].read(tensors, file_name(path))
+    if postprocessing is None:
+        return found
+    if found.format != "lungmask":
+        raise ValueRangeError(describe("postprocessing", postprocessing, f"None for a file of {found.format}"))
+    from covfast.models.lungmask import without_postprocessing
+
+    return found if postprocessing else without_postprocessing(found)
 
 
 def _has(tensors: Mapping[str, Tensor], marks: Sequence[str], format: str | None) -> bool:

@@ -141,7 +141,8 @@ def build(tensors: Mapping[str, Tensor], name: str) -> LungUNet:
         if not bool(torch.isfinite(value).all()):
             raise WeightsError(describe(f"{name}: {key}", "a value that is not finite", "finite weights"))
     module.load_state_dict(kept)
-    return module.eval()
+    module.eval()
+    return module
 
 
 def stages(classes: int, postprocessing: bool = True) -> list[dict[str, Any]]:
