@@ -1,0 +1,144 @@
+"""What the benchmarks of single stages share: competitors, turns, memory in a process of its own.
+
+A competitor is a module with NAME, VERSION, IS_SLOW and `work(case)`, which returns what is timed: a call without
+arguments that gives the answer as a NumPy array. A stage is a module with PEERS (covfast's first), `make(size)` and
+`check(answers)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import timing
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")  # nnunetv2 warns without; none is used
+Work = Callable[[], Any]
+
+
+def threads() -> int:
+    """As the benchmark was told."""
+    return int(os.environ["OMP_NUM_THREADS"])
+
+
+def load_peers(names: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """The competitors that can be imported, and why the others cannot."""
+    found, missing = {}, {}
+    for name in names:
+        try:
+            found[name] = importlib.import_module(name)
+        except ImportError as error:
+            missing[name] = str(error)
+            print(f"left out: {name}: {error}")
+    return found, missing
+
+
+def quiet(work: Work) -> Any:
+    """What it answers, without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return work()
+
+
+def take_turns(works: dict[str, Work], slow: set[str], runs: int, slow_runs: int) -> dict[str, dict[str, Any]]:
+    """Wall and CPU seconds of each, in rounds of one call each; slow ones in the first rounds only."""
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
+    for turn in range(runs):
+        for name, work in works.items():
+            if name in slow and turn >= slow_runs:
+                continue
+            cpu, wall = time.process_time(), time.perf_counter()
+            quiet(work)
+            times[name][0].append(time.perf_counter() - wall)
+            times[name][1].append(time.process_time() - cpu)
+    return {name: {"wall_s": timing.spread(wall), "cpu_s": timing.spread(cpu)} for name, (wall, cpu) in times.items()}
+
+
+def status_bytes(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
+
+
+def measure(stage: ModuleType, name: str, size: str) -> float:
+    """Peak MiB above libraries and input, the answer included; a small call has been made before."""
+    peer = importlib.import_module(name)
+    quiet(peer.work(stage.make("small")))
+    work = peer.work(stage.make(size))
+    with contextlib.suppress(PermissionError):  # where it is allowed, the peak starts from what is in use now
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = status_bytes("VmRSS")
+    quiet(work)
+    return (status_bytes("VmHWM") - before) / 2**20
+
+
+def memory_mib(script: str, name: str, size: str) -> float:
+    """`measure` in a process of its own."""
+    command = [sys.executable, script, "--measure", name, "--size", size]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def print_table(rows: dict[str, Any]) -> None:
+    for row in rows.values():
+        s = row["wall_s"]
+        print(
+            f"{row['name']:28s} {row['version']:8s} {s['median']:8.3f} s ({s['min']:.3f} to {s['max']:.3f}, "
+            f"{s['runs']} runs), {row['times_covfast']:7.2f} times covfast; CPU {row['cpu_s']['median']:8.3f} s; "
+            f"peak {row['peak_mib']:6.0f} MiB; {json.dumps(row['check'])}"
+        )
+
+
+def options_of(stage: ModuleType, name: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(stage.__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", default="full", choices=("full", "small"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--slow-runs", type=int, default=2)
+    parser.add_argument("--peers", nargs="+", default=list(stage.PEERS), choices=stage.PEERS)
+    parser.add_argument("--name", default=name, help="of the file in bench/results")
+    parser.add_argument("--measure", metavar="PEER", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run(stage: ModuleType, script: str, name: str) -> None:
+    """The benchmark of one stage: answers, turns, memory, table, file."""
+    options = options_of(stage, name)
+    warnings.simplefilter("ignore")
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(options.threads))  # read by libraries as they are imported
+    os.environ |= dict.fromkeys(FOLDER_VARIABLES, os.getcwd())
+    if options.measure:
+        print(measure(stage, options.measure, options.size))
+        return
+    mine = stage.PEERS[0]
+    peers, missing = load_peers(list(dict.fromkeys([mine, *options.peers])))
+    case = stage.make(options.size)
+    works = {name: peer.work(case) for name, peer in peers.items()}
+    answers = {name: np.asarray(quiet(work)) for name, work in works.items()}
+    checks = stage.check(answers)
+    del answers
+    rows: dict[str, Any] = take_turns(
+        works, {name for name, peer in peers.items() if peer.IS_SLOW}, options.runs, options.slow_runs
+    )
+    base = rows[mine]["wall_s"]["median"]
+    del works, case
+    for name, peer in peers.items():
+        rows[name] |= {"name": peer.NAME, "version": peer.VERSION, "check": checks[name]}
+        rows[name]["times_covfast"] = rows[name]["wall_s"]["median"] / base
+        rows[name]["peak_mib"] = memory_mib(script, name, options.size)
+    print_table(rows)
+    result = {"threads": options.threads, "size": stage.SIZES[options.size], "left_out": missing, "peers": rows}
+    print(f"wrote {timing.save(options.name, result).name}")
