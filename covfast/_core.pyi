@@ -525,7 +525,7 @@ def prepare_input(
         bool,
     ],
     threads: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
+) -> numpy.ndarray: ...
 def prepare_previous(
     previous: numpy.ndarray,
     labels: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -539,7 +539,7 @@ def prepare_previous(
     ],
     channels: collections.abc.Sequence[numpy.ndarray],
     threads: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
+) -> numpy.ndarray: ...
 def prepare_slices(
     hu: numpy.ndarray,
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
@@ -642,6 +642,7 @@ def stitch(
         typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     ],
+    floor: typing.SupportsFloat | typing.SupportsIndex,
     sum: numpy.typing.NDArray[numpy.float32],
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,

@@ -155,17 +155,4 @@ void LabelSink::plane(int64_t d, const float* values) {
     }
 }
 
-void write_labels(const float* logits, const LogitsGrid& grid, const LabelRule& rule, const LabelOutput& output,
-                  const Context& context, const Progress& progress) {
-    LabelWriter writer(grid, rule, output, context);
-    const int64_t plane = area(grid.size), channel_stride = plane * grid.size[0];
-    const Team team(context.threads);
-    for (int64_t o = 0; o < grid.out[0]; ++o) {
-        progress.poll("labels", o, grid.out[0]);
-        const int64_t first = writer.first_plane(o), next = std::min(first + 1, grid.size[0] - 1);
-        writer.write(o, logits + first * plane, logits + next * plane, channel_stride);
-    }
-    progress.poll("labels", grid.out[0], grid.out[0]);
-}
-
 }  // namespace covfast

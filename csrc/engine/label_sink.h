@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/arena.h"
-#include "core/progress.h"
 #include "core/view.h"
 #include "engine/stitcher.h"
 #include "kernels/backend.h"
@@ -85,9 +84,5 @@ private:
     Arena arena_;
     Slot<float> planes_;  // two of them, in turns
 };
-
-// Labels of logits (C, D, H, W) that are all there, contiguous. Polls `progress` between output planes.
-void write_labels(const float* logits, const LogitsGrid& grid, const LabelRule& rule, const LabelOutput& output,
-                  const Context& context, const Progress& progress);
 
 }  // namespace covfast

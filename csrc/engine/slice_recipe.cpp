@@ -205,6 +205,21 @@ std::vector<std::string> slice_members(const SliceRecipe& recipe) {
     return members;
 }
 
+size_t slices_bytes(const SliceRecipe& recipe, const Networks& networks, const std::array<int64_t, 3>& size,
+                    const Context& context) {
+    const int64_t pixels = recipe.size[0] * recipe.size[1], voxels = size[0] * size[1] * size[2];
+    size_t network_bytes = 0;
+    for (const auto& network : networks) {
+        const Session session(network, context, {1, recipe.size[0], recipe.size[1]});
+        const size_t batch = kBatch * pixels * (1 + session.out_shape().channels) * sizeof(float);
+        network_bytes = std::max(network_bytes, session.workspace_bytes() + batch);
+    }
+    for (const auto& network : networks) network_bytes += network->packed_bytes();
+    // Cleaning holds runs of labels and one label's mask: less than two bytes for each of what it cleans.
+    const int64_t cleaned = (recipe.fill != nullptr ? voxels : 0) + size[0] * pixels;
+    return network_bytes + size[0] * pixels + 2 * cleaned + (recipe.fill != nullptr ? voxels : 0);
+}
+
 std::vector<StageTime> label_slices(const Recipe& recipe, const Networks& networks, const CaseInput& input,
                                     const View3<uint8_t>& labels, const Context& context, const Progress& progress) {
     const SliceRecipe& slices = recipe.slices;

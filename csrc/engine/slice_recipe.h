@@ -24,6 +24,10 @@ std::vector<StageTime> label_slices(const Recipe& recipe, const std::vector<std:
                                     const CaseInput& input, const View3<uint8_t>& labels, const Context& context,
                                     const Progress& progress);
 
+// Bytes that label_slices takes for a volume of this size beside it and its labels, at most; packed weights included.
+size_t slices_bytes(const SliceRecipe& recipe, const std::vector<std::shared_ptr<const Network>>& networks,
+                    const std::array<int64_t, 3>& size, const Context& context);
+
 // What the network sees of slices [first, first + n): boxes (n), x (n, size) f32, as "slices" says: the box of the
 // body, zoomed by order 1 (endpoint_zoom.h; int16 rounds to whole HU, halves away from 0), [low, high] HU to [0, 1].
 void prepare_slices(const SliceRecipe& recipe, const CaseInput& input, int64_t first, int64_t n, SliceBox* boxes,

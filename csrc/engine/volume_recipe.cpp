@@ -270,7 +270,7 @@ private:
             const View3<uint8_t> labels = permuted(output.labels, recipe_.axes);
             prepare_previous({labels.data, labels.size, labels.stride}, recipe_.previous.labels, layout.input,
                              input + static_cast<int64_t>(recipe_.norms.size()) * channel_floats_, channel_floats_,
-                             context_, progress_);
+                             context_, progress_, image_.channels);
             clear(output, recipe_.labels, context_);
         }
         prepare_input(image_.channels, recipe_.norms, layout.input, input, context_, progress_);

@@ -11,6 +11,7 @@
 #include "engine/package.h"
 #include "engine/recipe.h"
 #include "engine/segment.h"
+#include "engine/slice_recipe.h"
 #include "engine/volume_recipe.h"
 #include "python/arrays.h"
 #include "python/bind.h"
@@ -48,12 +49,18 @@ public:
     Segmenter(const std::string& path, const std::string& device, int threads, const std::string& precision,
               const Overrides& overrides)
         : package_(Package::open(path)), recipe_(parse(*package_)) {
-        if (recipe_.kind == Recipe::Kind::kTiles) {
-            members_[""] = Network::create(package_, network_options(precision, false));
-        } else {
+        std::vector<std::string> names{""};
+        if (recipe_.kind == Recipe::Kind::kWindows) {
             apply(overrides);
-            open_members(recipe_.volume, precision);
+            names = window_members(recipe_.volume);
+        } else {
+            COVFAST_REQUIRE(overrides.members.empty(), VALUE_RANGE, "folds: got '", overrides.members.front(),
+                            "', expected None for a model that is no ensemble");
+            if (recipe_.kind == Recipe::Kind::kSlices) names = slice_members(recipe_.slices);
         }
+        for (const std::string& name : names)
+            if (members_.count(name) == 0)
+                members_[name] = Network::create(package_, network_options(precision, false), name);
         const Backend& backend = choose_backend(device, needed_ops());
         // Recipes work in host memory: what a CUDA kernel would be given is not on its device.
         COVFAST_REQUIRE(std::string_view(backend.device) == "cpu", UNAVAILABLE, "device: got '", device,
@@ -63,9 +70,13 @@ public:
 
     bool finds_infection() const { return recipe_.kind == Recipe::Kind::kTiles; }
     std::string orientation() const { return recipe_.orientation; }
-    int64_t image_channels() const { return finds_infection() ? 1 : static_cast<int64_t>(recipe_.volume.norms.size()); }
+    bool is_slices() const { return recipe_.kind == Recipe::Kind::kSlices; }
+    int64_t image_channels() const {
+        return recipe_.kind == Recipe::Kind::kWindows ? static_cast<int64_t>(recipe_.volume.norms.size()) : 1;
+    }
     int64_t output_channels() const {
-        return finds_infection() ? 1 : static_cast<int64_t>(recipe_.volume.labels.values.size());
+        if (finds_infection()) return 1;
+        return static_cast<int64_t>(is_slices() ? recipe_.slices.values.size() : recipe_.volume.labels.values.size());
     }
     std::vector<std::string> members() const { return recipe_.volume.members; }
 
@@ -85,7 +96,8 @@ public:
     // channels: (D, H, W) each, as the recipe's orientation has them; probabilities: (C, D, H, W) float32 or None.
     Times run_volume(const std::vector<py::array>& channels, const std::array<double, 3>& spacing_mm, py::array labels,
                      std::optional<py::array> probabilities, py::object progress, py::object cancel) const {
-        COVFAST_REQUIRE(!finds_infection(), UNAVAILABLE, "model: got a recipe of tiles, expected one of windows");
+        COVFAST_REQUIRE(!finds_infection(), UNAVAILABLE,
+                        "model: got one for lungs and infection, expected one with labels of its own");
         ImageInput image{{}, spacing_mm};
         for (const py::array& channel : channels) {
             const CaseInput one = case_input(channel, spacing_mm);
@@ -97,12 +109,14 @@ public:
         if (probabilities) attach_probabilities(*probabilities, output);
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
+        if (is_slices()) return named(run_slices(image, output, watcher.progress()));
         return named(label_volume(recipe_.volume, members_, image, output, accumulate_, context_, watcher.progress()));
     }
 
     // Bytes that a volume of this size needs beside itself and its labels, at most.
     size_t bytes_for(const std::array<int64_t, 3>& size, const std::array<double, 3>& spacing_mm,
                      bool has_probabilities) const {
+        if (is_slices()) return slices_bytes(recipe_.slices, slice_networks(), size, context_);
         return volume_bytes(recipe_.volume, members_, size, spacing_mm, has_probabilities, accumulate_, context_);
     }
 
@@ -153,13 +167,29 @@ private:
         return text.empty() ? "none" : text;
     }
 
-    void open_members(const VolumeRecipe& volume, const std::string& precision) {
+    static std::vector<std::string> window_members(const VolumeRecipe& volume) {
         std::vector<std::string> names = volume.members;
         if (names.empty()) names.push_back("");
-        for (const std::string& name : names)
-            if (members_.count(name) == 0)
-                members_[name] = Network::create(package_, network_options(precision, false), name);
-        if (volume.previous.recipe != nullptr) open_members(*volume.previous.recipe, precision);
+        if (volume.previous.recipe == nullptr) return names;
+        for (std::string& name : window_members(*volume.previous.recipe)) names.push_back(std::move(name));
+        return names;
+    }
+
+    std::vector<std::shared_ptr<const Network>> slice_networks() const {
+        std::vector<std::shared_ptr<const Network>> networks;
+        for (const std::string& name : slice_members(recipe_.slices)) networks.push_back(members_.at(name));
+        return networks;
+    }
+
+    std::vector<StageTime> run_slices(const ImageInput& image, const LabelOutput& output,
+                                      const Progress& progress) const {
+        COVFAST_REQUIRE(image.channels.size() == 1, SHAPE, "image: got ", image.channels.size(),
+                        " channels, expected 1: a CT");
+        COVFAST_REQUIRE(output.probabilities == nullptr, UNAVAILABLE,
+                        "probabilities: got a request, expected none; this model's labels are cleaned as labels");
+        const RawChannel& hu = image.channels.front();
+        const CaseInput input{hu.data, hu.is_float, hu.size, hu.stride, image.spacing_mm};
+        return label_slices(recipe_, slice_networks(), input, output.labels, context_, progress);
     }
 
     static void attach_probabilities(py::array& probabilities, LabelOutput& output) {
