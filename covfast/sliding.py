@@ -84,7 +84,7 @@ class SlidingWindow:
         placement: "even": as few windows as the step allows, spread evenly (nnU-Net); "fixed": one every step, the last
             moved back to the end (MONAI).
         importance: "gaussian", around voxel window // 2 (nnU-Net); "gaussian_centred", around the middle (MONAI); both
-            with standard deviations of an eighth of the window; or "constant".
+            with standard deviations of an eighth of the window, MONAI's no less than 1e-3; or "constant".
         mirror_axes: axes of the window; the network also sees it mirrored along all combinations of them.
         batch: how many windows the network takes at once.
         fill: the value around volumes that are smaller than the window, which lie in its middle.

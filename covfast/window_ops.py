@@ -73,18 +73,20 @@ def stitch(
     origin: Sequence[int],
     weights: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike],
     *,
+    floor: float = 0.0,
     depth: int | None = None,
     flip: Sequence[bool] = _NEVER,
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Add one window: ``sums[origin + p] += weights[0][d] * weights[1][h] * weights[2][w] * x[p]``, in place.
+    """Add one window: ``sums[origin + p] += max(weights[0][d] weights[1][h] weights[2][w], floor) * x[p]``, in place.
 
     Args:
         sums: (ring, C, H, W) float32, contiguous: plane d of the volume lies at ``d % ring``.
         x: (C, *window) float32, any strides.
         origin: of the window in the volume (depth, H, W); what lies outside is left out.
         weights: one array for each axis of the window, float32.
+        floor: least product of weights.
         depth: planes of the volume; None for as many as the ring has.
         flip: axes along which x is mirrored, and is mirrored back.
         device, threads: as for `gather`. The result does not depend on the number of threads.
@@ -93,7 +95,7 @@ def stitch(
     total = _changed(sums, np.float32, "sums")
     place = (_three(origin, "origin"), len(total) if depth is None else depth, _flips(flip))
     d, h, w = (np.ascontiguousarray(axis, np.float32) for axis in weights)
-    _core.stitch(np.asarray(x, np.float32), place, (d, h, w), total, device, threads or 0)
+    _core.stitch(np.asarray(x, np.float32), place, (d, h, w), floor, total, device, threads or 0)
 
 
 def stitch_plane(

@@ -35,10 +35,9 @@ def weights_of(window: SlidingWindow) -> list[Array]:
 
 
 def expected(window: SlidingWindow, x: Array, flips: list[tuple[bool, ...]] | None = None) -> Array:
-    starts = window.starts(x.shape[1:])
-    return sliding_window(
-        x, lambda w: network(w[None])[0], starts, weights_of(window), flips or [(False, False, False)]
-    )
+    starts, used = window.starts(x.shape[1:]), flips or [(False, False, False)]
+    floor = 1e-3 if window.importance == "gaussian_centred" else 0.0
+    return sliding_window(x, lambda w: network(w[None])[0], starts, weights_of(window), used, floor)
 
 
 @pytest.mark.parametrize("importance", ["gaussian", "gaussian_centred", "constant"])
@@ -76,7 +75,15 @@ def test_mirroring_equals_reference(axes: tuple[int, ...], batch: int) -> None:
     np.testing.assert_allclose(window.averages(x, network), expected(window, x, used), rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"placement": "fixed", "importance": "constant"}, {"mirror_axes": (0, 2)}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"placement": "fixed", "importance": "constant"},
+        {"importance": "gaussian_centred", "mirror_axes": (1,)},
+        {"mirror_axes": (0, 2)},
+    ],
+)
 @pytest.mark.parametrize("shape", [(1, 11, 20, 23), (1, 3, 40, 9), (1, 1, 1, 1)])
 def test_constant_stays_constant_at_every_border(shape: tuple[int, ...], settings: dict[str, Any]) -> None:
     def three(x: Array) -> Array:

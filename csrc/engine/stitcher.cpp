@@ -30,6 +30,7 @@ Stitcher::Stitcher(const WindowPlan& plan, int64_t channels, Accumulate accumula
     const int64_t ring = ring_planes(plan);
     if (accumulate == Accumulate::kFloat32) {
         ring_ = arena_.plan<float>(ring * plane_floats_);
+        total_ = arena_.plan<float>(plan.floor > 0 ? plan.size[1] * plan.size[2] : 0);
     } else {
         half_ = arena_.plan<uint16_t>(readings.members * ring * plane_floats_);
         count_ = arena_.plan<uint16_t>(ring * plan.size[1] * plan.size[2]);
@@ -48,7 +49,7 @@ Stitcher::Stitcher(const WindowPlan& plan, int64_t channels, Accumulate accumula
 size_t Stitcher::workspace_bytes(const WindowPlan& plan, int64_t channels, Accumulate accumulate,
                                  const Readings& readings) {
     const int64_t area = plan.size[1] * plan.size[2], ring = ring_planes(plan);
-    if (accumulate == Accumulate::kFloat32) return ring * channels * area * sizeof(float);
+    if (accumulate == Accumulate::kFloat32) return (ring * channels + (plan.floor > 0 ? 1 : 0)) * area * sizeof(float);
     return (readings.members * ring * channels * area + ring * area + voxels(plan.window)) * sizeof(uint16_t) +
            channels * (area + (readings.mirrors > 1 ? voxels(plan.window) : 0)) * sizeof(float);
 }
@@ -74,7 +75,8 @@ void Stitcher::add(int64_t index, int64_t reading, const float* x, const std::ar
                               size[0],
                               size[1],
                               size[2],
-                              {origin[0], origin[1], origin[2]}};
+                              {origin[0], origin[1], origin[2]},
+                              plan_.floor};
     if (accumulate_ == Accumulate::kNnunet) {
         add_half(reading, params);
     } else {
@@ -132,6 +134,38 @@ void Stitcher::flush(int64_t end) {
     }
 }
 
+// An importance with a floor is no product over the axes: how much the plane's voxels count is added up as they were.
+void Stitcher::divide_by_totals(int64_t d, const float* sum, float* destination) {
+    const int64_t height = plan_.size[1], width = plan_.size[2];
+    const float reading = static_cast<float>(readings_.count());
+    float* total = arena_.get(total_);
+    std::memset(total, 0, total_.count * sizeof(float));
+    for (int64_t index = 0; index < plan_.count(); ++index) {
+        const std::array<int64_t, 3> origin = plan_.origin(index);
+        const int64_t p = d - origin[0];
+        if (p < 0 || p >= plan_.window[0]) continue;
+        stitch({&reading,
+                1,
+                {1, plan_.window[1], plan_.window[2]},
+                {},
+                {},
+                {plan_.weight[0].data() + p, plan_.weight[1].data(), plan_.weight[2].data()},
+                total,
+                1,
+                1,
+                height,
+                width,
+                {0, origin[1], origin[2]},
+                plan_.floor},
+               context_);
+    }
+    parallel_for(channels_ * height, 64, context_.threads, [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r)
+            for (int64_t w = 0; w < width; ++w)
+                destination[r * width + w] = sum[r * width + w] / total[r % height * width + w];
+    });
+}
+
 const float* Stitcher::finish_plane(int64_t d, float* destination) {
     const int64_t height = plan_.size[1], width = plan_.size[2], ring = ring_planes(plan_);
     if (accumulate_ == Accumulate::kNnunet) {
@@ -144,6 +178,10 @@ const float* Stitcher::finish_plane(int64_t d, float* destination) {
     }
     const float* sum = arena_.get(ring_) + d % ring * plane_floats_;
     if (destination == nullptr) return sum;
+    if (plan_.floor > 0) {
+        divide_by_totals(d, sum, destination);
+        return destination;
+    }
     stitch_plane({sum, channels_, height, width, plan_.total[0][d] * static_cast<float>(readings_.count()),
                   plan_.total[1].data(), plan_.total[2].data(), destination, height * width, width},
                  context_);

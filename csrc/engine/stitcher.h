@@ -56,6 +56,7 @@ public:
 private:
     void add_half(int64_t reading, const StitchParams& window);
     void flush(int64_t end);
+    void divide_by_totals(int64_t d, const float* sum, float* destination);
     const float* finish_plane(int64_t d, float* destination);
     void clear(int64_t slot);
 
@@ -73,6 +74,7 @@ private:
     Slot<uint16_t> count_;       // (planes, H, W)
     Slot<uint16_t> importance_;  // (window)
     Slot<float> mirrored_;       // (window D, C, window H, W): sum of one member's mirrorings, of kNnunet
+    Slot<float> total_;          // (H, W), of an importance with a floor
     Slot<float> plane_;          // (C, H, W), of kNnunet
 };
 

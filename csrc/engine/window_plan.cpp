@@ -9,6 +9,9 @@
 namespace covfast {
 namespace {
 
+// compute_importance_map of MONAI 1.6.1: with less, corners of windows would hardly count beside their neighbours.
+constexpr float kMonaiFloor = 1e-3f;
+
 double gaussian(int64_t i, double centre, double sigma) {
     const double distance = (i - centre) / sigma;
     return std::exp(-0.5 * distance * distance);
@@ -62,6 +65,7 @@ WindowPlan WindowPlan::create(std::array<int64_t, 3> size, const WindowOptions& 
         for (int64_t& start : plan.starts[axis]) start -= (padded - size[axis]) / 2;
     }
     const bool is_plain = options.plain_if_single && plan.count() == 1;
+    if (options.importance == Importance::kGaussianCentred && !is_plain) plan.floor = kMonaiFloor;
     for (int axis = 0; axis < 3; ++axis) {
         plan.weight[axis] = axis_weight(plan.window[axis], is_plain ? Importance::kConstant : options.importance);
         plan.total[axis].assign(size[axis], 0.0f);

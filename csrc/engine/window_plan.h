@@ -18,7 +18,7 @@ enum class Placement {
 enum class Importance {
     kConstant,
     kGaussian,         // around voxel window / 2, standard deviation window / 8: nnU-Net
-    kGaussianCentred,  // the same around the middle, (window - 1) / 2: MONAI
+    kGaussianCentred,  // the same around the middle, (window - 1) / 2, but no less than 1e-3: MONAI
 };
 
 struct WindowOptions {
@@ -35,6 +35,7 @@ struct WindowPlan {
     std::array<std::vector<int64_t>, 3> starts;  // ascending; below 0 and beyond where the volume is padded
     std::array<std::vector<float>, 3> weight;    // window[axis] each; the greatest of a Gaussian one is 1
     std::array<std::vector<float>, 3> total;     // size[axis] each: sum of the weights that cover it
+    float floor = 0;  // least importance of a voxel; above 0, `total` does not say how much a voxel counts in all
 
     // Throws SHAPE for sizes below 1, VALUE_RANGE for a step outside (0, 1].
     static WindowPlan create(std::array<int64_t, 3> size, const WindowOptions& options);

@@ -14,7 +14,8 @@ __global__ void stitch_kernel(StitchParams p) {
         const int64_t w = box.w.begin + i % box.columns, r = i / box.columns, h = box.h.begin + r % box.rows;
         const int64_t c = r / box.rows % p.channels, d = box.d.begin + r / box.rows / p.channels;
         float* sum = p.sum + stitch_row(p, c, d, h) + w;
-        *sum = stitch_value(*sum, p.weight[0][d] * p.weight[1][h], p.weight[2][w], p.x[stitch_source(p, c, d, h, w)]);
+        *sum = stitch_value(*sum, p.weight[0][d] * p.weight[1][h], p.weight[2][w], p.floor,
+                            p.x[stitch_source(p, c, d, h, w)]);
     }
 }
 

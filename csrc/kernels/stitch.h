@@ -3,7 +3,7 @@
 // held. stitch_plane: y = sum / (total_d * total_h[h] * total_w[w]): one plane in which all windows are, as their mean.
 //
 // x       (C, window) f32, any strides in elements; a stride of 0 repeats
-// weight  (window[axis]) f32 for each axis; their product is the window's importance
+// weight  (window[axis]) f32 for each axis; their product, but no less than `floor`, is the window's importance
 // sum     (ring, C, height, width) f32, contiguous: plane d of the volume lies in slot d % ring. May not overlap x.
 // y       (C, height, width) f32, any strides of channel and row; may be `sum` itself with its strides, may not overlap
 //         it otherwise
@@ -28,6 +28,7 @@ struct StitchParams {
     float* sum;              // (ring, C, height, width)
     int64_t ring, depth, height, width;
     int64_t origin[3];  // of the window in the volume (depth, height, width); it may lie outside
+    float floor = 0;    // least importance; above 0, the total is no product over the axes any more
 };
 
 struct StitchPlaneParams {

@@ -11,8 +11,9 @@ COVFAST_HD inline int64_t stitch_row(const StitchParams& p, int64_t c, int64_t d
     return (((p.origin[0] + d) % p.ring * p.channels + c) * p.height + p.origin[1] + h) * p.width + p.origin[2];
 }
 
-COVFAST_HD inline float stitch_value(float sum, float row_weight, float column_weight, float x) {
-    return sum + row_weight * column_weight * x;
+COVFAST_HD inline float stitch_value(float sum, float row_weight, float column_weight, float floor, float x) {
+    const float weight = row_weight * column_weight;
+    return sum + (weight > floor ? weight : floor) * x;
 }
 
 COVFAST_HD inline float stitch_mean(float sum, float row_total, float column_total) {

@@ -13,14 +13,18 @@ namespace {
 constexpr int64_t kRowsPerBlock = 64;  // 40 KiB of x and as much of the sums, for rows of 160
 constexpr int64_t kChunk = 256;
 
-void add_row(const float* x, float row_weight, const float* weight, float* sum, int64_t n) {
-    const Vec factor = fill(row_weight);
+void add_row(const float* x, float row_weight, const float* weight, float floor, float* sum, int64_t n) {
+    const Vec factor = fill(row_weight), least = fill(floor);
     int64_t i = 0;
-    for (; i + kVecLanes <= n; i += kVecLanes) store(sum + i, load(sum + i) + factor * load(weight + i) * load(x + i));
-    for (; i < n; ++i) sum[i] = stitch_value(sum[i], row_weight, weight[i], x[i]);
+    for (; i + kVecLanes <= n; i += kVecLanes) {
+        const Vec importance = factor * load(weight + i);
+        store(sum + i, load(sum + i) + (importance > least ? importance : least) * load(x + i));
+    }
+    for (; i < n; ++i) sum[i] = stitch_value(sum[i], row_weight, weight[i], floor, x[i]);
 }
 
-void add_strided_row(const float* x, int64_t step, float row_weight, const float* weight, float* sum, int64_t n) {
+void add_strided_row(const float* x, int64_t step, float row_weight, const float* weight, float floor, float* sum,
+                     int64_t n) {
     float chunk[kChunk];
     for (int64_t first = 0; first < n; first += kChunk) {
         const int64_t count = n - first < kChunk ? n - first : kChunk;
@@ -30,7 +34,7 @@ void add_strided_row(const float* x, int64_t step, float row_weight, const float
         } else {
             for (int64_t i = 0; i < count; ++i) chunk[i] = from[i * step];
         }
-        add_row(chunk, row_weight, weight + first, sum + first, count);
+        add_row(chunk, row_weight, weight + first, floor, sum + first, count);
     }
 }
 
@@ -45,9 +49,9 @@ void stitch_rows(const void* params, int64_t begin, int64_t end) {
         const float* x = p.x + stitch_source(p, c, d, h, box.w.begin);
         float* sum = p.sum + stitch_row(p, c, d, h) + box.w.begin;
         if (step == 1) {
-            add_row(x, row_weight, p.weight[2] + box.w.begin, sum, box.columns);
+            add_row(x, row_weight, p.weight[2] + box.w.begin, p.floor, sum, box.columns);
         } else {
-            add_strided_row(x, step, row_weight, p.weight[2] + box.w.begin, sum, box.columns);
+            add_strided_row(x, step, row_weight, p.weight[2] + box.w.begin, p.floor, sum, box.columns);
         }
     }
 }

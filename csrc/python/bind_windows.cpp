@@ -110,7 +110,7 @@ void put_window(Params& p, Call& call, const Strided<float>& x, const Sum& sum, 
     std::copy(from.stride.begin(), from.stride.end(), p.stride);
 }
 
-void run_stitch(const Strided<float>& x, const Place& place, const Weights& weights, FloatArray sum,
+void run_stitch(const Strided<float>& x, const Place& place, const Weights& weights, float floor, FloatArray sum,
                 const std::string& device, int threads) {
     Call call(device, threads, "stitch");
     StitchParams p{};
@@ -121,6 +121,7 @@ void run_stitch(const Strided<float>& x, const Place& place, const Weights& weig
                         " numbers, expected ", p.window[a], ", one for each position of the window");
         p.weight[a++] = call.put(weight->data(), weight->size());
     }
+    p.floor = floor;
     const Changed<float> sums(call, sum);
     p.sum = sums.data();
     const py::gil_scoped_release nogil;
@@ -215,7 +216,7 @@ void register_windows(py::module_& m) {
     const auto place = py::arg("place"), device = py::arg("device"), threads = py::arg("threads");
     m.def("gather", run_gather, x, py::arg("origin"), py::arg("window"), py::arg("flip"), py::arg("fill"), device,
           threads);
-    m.def("stitch", run_stitch, x, place, py::arg("weights"), sum, device, threads);
+    m.def("stitch", run_stitch, x, place, py::arg("weights"), py::arg("floor"), sum, device, threads);
     m.def("stitch_plane", run_stitch_plane, sum, py::arg("total_d"), py::arg("total_h").noconvert(),
           py::arg("total_w").noconvert(), device, threads);
     m.def("stitch_half", run_stitch_half, x, place, py::arg("scale"), py::arg("weight").noconvert(), sum,

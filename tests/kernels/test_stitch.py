@@ -50,6 +50,14 @@ def test_stitch_leaves_out_what_lies_outside(backend: str, origin: tuple[int, in
 
 
 @pytest.mark.op("stitch")
+def test_stitch_floor_is_the_least_importance(backend: str) -> None:
+    x, weights, sums = numbers((2, 4, 5, 37)), weights_of((4, 5, 37)), np.zeros((4, 2, 5, 37), np.float32)
+    stitch(sums, x, (0, 0, 0), weights, floor=0.2)
+    expected = reference.stitch(np.zeros((2, 4, 5, 37)), x, (0, 0, 0), weights, FLIPS[0], 0.2)
+    np.testing.assert_allclose(sums.swapaxes(0, 1), expected, atol=1e-6)
+
+
+@pytest.mark.op("stitch")
 def test_stitch_ring_holds_planes_in_turn(backend: str) -> None:
     x, weights = numbers((2, 4, 3, 20)), weights_of((4, 3, 20))
     ring, whole = np.zeros((4, 2, 3, 20), np.float32), np.zeros((11, 2, 3, 20), np.float32)

@@ -37,11 +37,16 @@ def inside(origin: Sequence[int], window: Sequence[int], size: Sequence[int]) ->
 
 
 def stitch(
-    total: npt.NDArray[Any], x: npt.NDArray[Any], origin: Sequence[int], weights: Sequence[Any], flip: Sequence[bool]
+    total: npt.NDArray[Any],
+    x: npt.NDArray[Any],
+    origin: Sequence[int],
+    weights: Sequence[Any],
+    flip: Sequence[bool],
+    floor: float = 0.0,
 ) -> Doubles:
     """total: (C, D, H, W), the whole volume."""
     d, h, w = (np.asarray(axis, np.float64) for axis in weights)
-    weighted = mirrored(x.astype(np.float64), flip) * d[:, None, None] * h[:, None] * w
+    weighted = mirrored(x.astype(np.float64), flip) * np.maximum(d[:, None, None] * h[:, None] * w, floor)
     volume, part = inside(origin, x.shape[1:], total.shape[1:])
     y = total.astype(np.float64)
     y[(slice(None), *volume)] += weighted[(slice(None), *part)]
@@ -79,10 +84,11 @@ def sliding_window(
     starts: Sequence[Sequence[int]],
     weights: Sequence[npt.NDArray[Any]],
     flips: Sequence[Sequence[bool]] = ((False, False, False),),
+    floor: float = 0.0,
 ) -> Doubles:
     """Weighted mean of the network's outputs (C', window) for x (C, D, H, W), which is no smaller than the window."""
     window = [len(axis) for axis in weights]
-    weight = weights[0][:, None, None] * weights[1][:, None] * weights[2].astype(np.float64)
+    weight = np.maximum(weights[0][:, None, None] * weights[1][:, None] * weights[2].astype(np.float64), floor)
     total: Any = 0
     count = np.zeros(x.shape[1:], np.float64)
     for origin in [(a, b, c) for a in starts[0] for b in starts[1] for c in starts[2]]:
