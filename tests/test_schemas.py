@@ -13,7 +13,7 @@ import pytest
 from covfast.report import run_facts
 from covfast.volume import Geometry, Volume
 
-NAMES = ("statistics", "run", "evaluation", "metrics")
+NAMES = ("statistics", "run", "evaluation", "metrics", "manifest")
 RUN = {
     "model": {"name": "miniseg-infection", "sha256": "0" * 64, "licence": {"name": "CC-BY-NC-4.0"}},
     "engine": "native",

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from covfast.cli import options
+from covfast.cli.folders import SOME_FAILED
 from covfast.cli.progress import progress
-from covfast.cli.segment import SOME_FAILED
 from covfast.errors import CovfastError, FormatError, OutputError, ValueRangeError, describe, file_name
 
 log = logging.getLogger("covfast")

@@ -7,20 +7,19 @@ import logging
 import os
 import shlex
 import time
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from covfast.cli import options
+from covfast.batch import Outcome, Outcomes
+from covfast.cli import folders, options
 from covfast.cli.progress import progress
-from covfast.errors import CovfastError, NoLungsError, OutputError, ValueRangeError, describe, file_name
-from covfast.pipeline import Progress, Result, Segmenter, as_volume
-from covfast.statistics import DECLARED_NOTES
+from covfast.errors import NoLungsError, OutputError, ValueRangeError, describe, file_name
+from covfast.manifest import NEW, Job, Manifest
+from covfast.pipeline import Progress, Result, Segmenter
 
 log = logging.getLogger("covfast")
-
-SOME_FAILED = 8
 
 
 def add_parser(commands: Any) -> None:
@@ -36,74 +35,97 @@ def add_parser(commands: Any) -> None:
     options.add_model(parser)
     options.add_input(parser)
     options.add_ids(parser)
+    folders.add_continue(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segments one case, or the cases of a folder one after the other."""
+    """Segments one case, or every case of a folder while the next is read."""
     from covfast.io import cases
 
     source, out = Path(args.input), Path(args.output)
+    mode = folders.mode_of(args)
     batch = cases(source)
     if batch:
         refuse_batch_output(source, out)
+    elif args.continue_batch:
+        raise ValueRangeError(describe("--continue", "one case", "a folder of cases"))
     else:
         refuse_output(source, out, args.overwrite)
     segmenter = open_segmenter(args)
     with progress(args.progress) as report:
         if batch:
-            return _run_batch(segmenter, batch, args, report)
+            return _run_batch(segmenter, batch, args, mode, report)
         line = segment_case(segmenter, source, out, args, report)
     print(line)
     return 0
 
 
-def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    """The segmenter that the flags ask for; what its model assumes is said aloud."""
-    segmenter = Segmenter(**options.segmenter_arguments(args))
+def open_segmenter(args: argparse.Namespace, **more: Any) -> Segmenter:
+    """The segmenter that the flags, and more arguments, ask for; what its model assumes is said aloud."""
+    segmenter = Segmenter(**options.segmenter_arguments(args), **more)
     log.info("model %s, backend %s", segmenter.metadata.get("name"), segmenter.backend)
     for assumption in segmenter.assumptions:
         log.warning("model: %s", assumption)
     return segmenter
 
 
-def _run_batch(segmenter: Segmenter, batch: dict[str, Path], args: argparse.Namespace, report: Progress | None) -> int:
-    failed = 0
-    for case, path in batch.items():
-        try:
-            line = segment_case(segmenter, path, Path(args.output) / case, args, report, f"{case}: ")
-        except (CovfastError, MemoryError) as error:
-            failed += 1
-            log.error("%s: %s: %s", case, type(error).__name__, error)
-            continue
-        with suppress(BrokenPipeError):  # who read the lines has gone; the cases are written all the same
-            print(f"{case}: {line}", flush=True)
-    if failed:
-        log.error("%d of %d cases failed", failed, len(batch))
-    return SOME_FAILED if failed else 0
+def _run_batch(
+    segmenter: Segmenter, batch: dict[str, Path], args: argparse.Namespace, mode: str, report: Progress | None
+) -> int:
+    from covfast.report import FILES, refuse_taken
+
+    out = Path(args.output)
+    jobs = [Job(case, (path,), tuple(f"{case}/{name}" for name in FILES)) for case, path in batch.items()]
+    with Manifest(out, folders.run_facts(segmenter, args, {"ids": args.ids})) as manifest:
+        todo = manifest.todo(jobs, mode)
+        for job in todo:
+            refuse_taken(out / job.name, overwrite=True)
+
+        def outcomes(images: Iterable[Any]) -> Outcomes:
+            return Outcomes(segmenter, images, **read_options(args), progress=report)
+
+        def finish(job: Job, outcome: Outcome) -> str:
+            return finish_case(segmenter, outcome, out / job.name, args, mode != NEW, f"{job.name}: ")
+
+        return folders.run_batch(outcomes, manifest, todo, finish, report)
+
+
+def read_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of reading from the flags of `options.add_input`."""
+    return {"on_geometry": args.on_geometry, "input_window": args.input_window}
 
 
 def segment_case(
-    segmenter: Segmenter, source: Path, out: Path, args: argparse.Namespace, report: Progress | None, label: str = ""
+    segmenter: Segmenter, source: Path, out: Path, args: argparse.Namespace, report: Progress | None
 ) -> str:
-    """Segments one case and writes what was asked for; `label` goes before its messages. Returns the summary."""
+    """Segments one case and writes what was asked for. Returns the summary."""
+    start = time.perf_counter()
+    outcome = Outcome(source, segmenter.read(source, **read_options(args)))
+    outcome = replace(outcome, read_ms=(time.perf_counter() - start) * 1e3)
+    try:
+        result = segmenter(outcome.source, progress=report)
+    except NoLungsError as error:
+        return finish_case(segmenter, replace(outcome, error=error), out, args, args.overwrite)
+    result = replace(result, run={**result.run, "stages_ms": {**result.run["stages_ms"], "read": outcome.read_ms}})
+    return finish_case(segmenter, replace(outcome, result=result), out, args, args.overwrite)
+
+
+def finish_case(
+    segmenter: Segmenter, outcome: Outcome, out: Path, args: argparse.Namespace, overwrite: bool, label: str = ""
+) -> str:
+    """Writes what was asked for, or raises the case's error; `label` goes before its messages. Returns the summary."""
     from covfast.io import write
     from covfast.report import save, save_no_lungs
 
-    refuse_output(source, out, args.overwrite)
-    start = time.perf_counter()
-    volume = as_volume(source, on_geometry=args.on_geometry, input_window=args.input_window)
-    read = ("read", (time.perf_counter() - start) * 1e3)
-    for note in volume.notes:
-        level = logging.INFO if note["code"] in DECLARED_NOTES else logging.WARNING
-        log.log(level, "%s%s: %s", label, note["code"], note["message"])
-    how = {"overwrite": args.overwrite, "command": repeat_command(args), "ids": args.ids}
-    try:
-        result = segmenter(volume, progress=report)
-    except NoLungsError as error:
-        if not is_file_name(out):
-            save_no_lungs(volume, segmenter.facts([read]), out, str(error), **how)
-        raise
-    result = replace(result, run={**result.run, "stages_ms": {**result.run["stages_ms"], "read": round(read[1], 3)}})
+    folders.log_notes(outcome, label)
+    how = {"overwrite": overwrite, "command": repeat_command(args), "ids": args.ids}
+    if outcome.error is not None:
+        if isinstance(outcome.error, NoLungsError) and not is_file_name(out):
+            facts = segmenter.facts([("read", outcome.read_ms)])
+            save_no_lungs(outcome.source, facts, out, str(outcome.error), **how)
+        raise outcome.error
+    result = outcome.result
+    assert result is not None
     if is_file_name(out):
         write(out, result.segmentation)
     else:

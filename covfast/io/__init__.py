@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.cases import cases
+from covfast.io.channel_cases import ChannelCase, channel_cases
 from covfast.io.channels import SLICE_SPACING, Channels, read_channels
 from covfast.io.dicom import read_series
 from covfast.io.hounsfield import check_window
@@ -37,10 +38,12 @@ StrPath = str | os.PathLike[str]
 
 __all__ = [
     "SLICE_SPACING",
+    "ChannelCase",
     "Channels",
     "Inspection",
     "SeriesReport",
     "cases",
+    "channel_cases",
     "check_writable",
     "from_array",
     "from_image",
@@ -132,12 +135,14 @@ def read_probability(path: StrPath) -> Volume:
     return read_probability_image(_as_paths(path)[0])
 
 
-def write(path: StrPath, image: Volume | Segmentation) -> None:
+def write(path: StrPath, image: Volume | Segmentation, *, is_slice: bool = False) -> None:
     """Writes a volume (HU) or a label map to .nii.gz, .nii, .nrrd or .mha, on its own grid, whole or not at all.
+
+    With `is_slice`, an image of depth 1 becomes a file of two axes, as `Channels.is_slice` says one was.
 
     Raises: ValueRangeError: unknown suffix; GeometryError: a grid that the format cannot hold; OutputError.
     """
-    write_image(Path(path), image)
+    write_image(Path(path), image, is_slice=is_slice)
 
 
 def inspect(path_or_paths: StrPath | Sequence[StrPath], ids: str = "hash") -> Inspection:

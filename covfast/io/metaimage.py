@@ -113,30 +113,32 @@ def parse(path: Path) -> Header:
     )
 
 
-def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
+def encode(dtype: np.dtype[Any], geometry: Geometry, is_slice: bool = False) -> bytes:
     """MetaImage header for a little-endian (D, H, W) array, zlib compressed.
+
+    A slice, of depth 1, gets a header of two axes, in the plane of x and y.
 
     Raises: GeometryError: a sheared grid, which ITK refuses in this format.
     """
     name = {np.dtype(np.uint8): "MET_UCHAR", np.dtype(np.int16): "MET_SHORT", np.dtype(np.float32): "MET_FLOAT"}[dtype]
-    d, h, w = geometry.shape
-    spacing = geometry.spacing_mm[::-1]
-    directions = geometry.affine[:3, [2, 1, 0]] / spacing
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+    axes = 2 if is_slice else 3
+    spacing = geometry.spacing_mm[::-1][:axes]
+    directions = geometry.affine[:axes, [2, 1, 0][:axes]] / spacing
+    if not np.allclose(directions.T @ directions, np.eye(axes), atol=1e-5):
         raise GeometryError(
             describe("geometry", "a sheared grid", "right angles in MetaImage", "write .nii.gz or .nrrd")
         )
     lines = [
         "ObjectType = Image",
-        "NDims = 3",
+        f"NDims = {axes}",
         "BinaryData = True",
         "BinaryDataByteOrderMSB = False",
         "CompressedData = True",
         f"CompressedDataSize = {SIZE_SLOT}",
         f"TransformMatrix = {' '.join(repr(float(x)) for x in directions.T.ravel())}",
-        f"Offset = {' '.join(repr(float(x)) for x in geometry.affine[:3, 3])}",
+        f"Offset = {' '.join(repr(float(x)) for x in geometry.affine[:axes, 3])}",
         f"ElementSpacing = {' '.join(repr(x) for x in spacing)}",
-        f"DimSize = {w} {h} {d}",
+        f"DimSize = {' '.join(map(str, geometry.shape[::-1][:axes]))}",
         f"ElementType = {name}",
         "ElementDataFile = LOCAL",
     ]

@@ -152,8 +152,10 @@ def _disagreement(affine: npt.NDArray[np.float64], pixdim: npt.NDArray[np.float6
     return ({"code": "PIXDIM_DISAGREES", "message": message},)
 
 
-def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
+def encode(dtype: np.dtype[Any], geometry: Geometry, is_slice: bool = False) -> bytes:
     """352 bytes of NIfTI-1 header for a little-endian (D, H, W) array: sform always, qform unless the grid is sheared.
+
+    A slice, of depth 1, gets a header of two axes.
 
     Raises: GeometryError: more than 32767 voxels along an axis, which NIfTI-1 cannot hold.
     """
@@ -168,7 +170,7 @@ def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
     handed = 1.0 if np.linalg.det(rotation) > 0 else -1.0
     raw = bytearray(352)
     struct.pack_into("<i", raw, 0, 348)
-    struct.pack_into("<8h", raw, 40, 3, w, h, d, 1, 1, 1, 1)
+    struct.pack_into("<8h", raw, 40, 2 if is_slice else 3, w, h, d, 1, 1, 1, 1)
     struct.pack_into("<2h", raw, 70, code, dtype.itemsize * 8)
     struct.pack_into("<8f", raw, 76, handed, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", raw, 108, 352.0, 1.0, 0.0)

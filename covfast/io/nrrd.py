@@ -126,21 +126,25 @@ def parse(path: Path) -> Header:
     )
 
 
-def encode(dtype: np.dtype[Any], geometry: Geometry) -> bytes:
-    """NRRD header for a little-endian (D, H, W) array, gzip encoded; a sheared grid is stored as it is."""
+def encode(dtype: np.dtype[Any], geometry: Geometry, is_slice: bool = False) -> bytes:
+    """NRRD header for a little-endian (D, H, W) array, gzip encoded; a sheared grid is stored as it is.
+
+    A slice, of depth 1, gets a header of two axes, in the plane of x and y.
+    """
     name = {np.dtype(np.uint8): "uint8", np.dtype(np.int16): "int16", np.dtype(np.float32): "float"}[dtype]
-    d, h, w = geometry.shape
-    columns = geometry.affine[:3, [2, 1, 0]].T
+    axes = 2 if is_slice else 3
+    sizes = geometry.shape[::-1][:axes]
+    columns = geometry.affine[:axes, [2, 1, 0][:axes]].T
     vectors = " ".join("(" + ",".join(repr(float(x)) for x in column) + ")" for column in columns)
-    origin = ",".join(repr(float(x)) for x in geometry.affine[:3, 3])
+    origin = ",".join(repr(float(x)) for x in geometry.affine[:axes, 3])
     lines = [
         "NRRD0004",
         f"type: {name}",
-        "dimension: 3",
-        "space: left-posterior-superior",
-        f"sizes: {w} {h} {d}",
+        f"dimension: {axes}",
+        "space dimension: 2" if is_slice else "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, sizes))}",
         f"space directions: {vectors}",
-        "kinds: domain domain domain",
+        f"kinds: {' '.join(['domain'] * axes)}",
         "endian: little",
         "encoding: gzip",
         f"space origin: ({origin})",

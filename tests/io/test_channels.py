@@ -15,8 +15,8 @@ from dicom_series import plain
 from image_files import SUFFIXES, ct, sitk_affine, written
 
 from covfast.errors import DTypeError, FormatError, GeometryError, ShapeError, ValueRangeError
-from covfast.io import SLICE_SPACING, Channels, read, read_channels
-from covfast.volume import Geometry
+from covfast.io import SLICE_SPACING, Channels, read, read_channels, write
+from covfast.volume import Geometry, Segmentation
 
 Array = npt.NDArray[Any]
 
@@ -197,3 +197,21 @@ def test_channels_of_arrays_are_checked() -> None:
         Channels((ct(), ct().astype(np.float64)), geometry)
     with pytest.raises(ShapeError, match=r"arrays\[0\]"):
         Channels((ct()[:4],), geometry)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_labels_of_a_file_of_two_axes_are_written_as_one_on_its_grid(tmp_path: Path, suffix: str) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(ct()[0])
+    image.SetSpacing((0.7, 0.8))
+    image.SetOrigin((1.5, 2.5))
+    image.SetDirection((0, 1, 1, 0))
+    sitk.WriteImage(image, str(tmp_path / f"x{suffix}"))
+    found = read_channels(tmp_path / f"x{suffix}")
+    labels = np.arange(42, dtype=np.uint8).reshape(1, 6, 7)
+    write(tmp_path / f"y{suffix}", Segmentation(labels, found.geometry), is_slice=found.is_slice)
+    again = sitk.ReadImage(str(tmp_path / f"y{suffix}"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(again), labels[0])
+    np.testing.assert_allclose(again.GetSpacing(), (0.7, 0.8), rtol=1e-6)
+    np.testing.assert_allclose(again.GetOrigin(), (1.5, 2.5))
+    np.testing.assert_allclose(again.GetDirection(), (0, 1, 1, 0), atol=1e-6)
