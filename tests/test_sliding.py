@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -365,3 +369,13 @@ def test_wrong_values_raise() -> None:
         SlidingWindow((5, 8, 9))(volume(), network, values=[1, 2])
     with pytest.raises(ValueRangeError, match="values: got"):
         SlidingWindow((5, 8, 9))(volume(), network, values=[1, 2, 256])
+
+
+def test_example_of_the_docs_prints_what_they_say() -> None:
+    docs = Path(__file__).parents[1] / "docs" / "sliding-window.md"
+    found = re.search(r"```python\n(.*?)```\n```\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(found[1], str(docs), "exec"), {})
+    assert printed.getvalue() == found[2]
