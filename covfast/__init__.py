@@ -6,6 +6,8 @@ Names are loaded when first used, so that ``import covfast`` costs little more t
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from covfast.errors import (
@@ -53,6 +55,17 @@ _NAMES = {
     "segment_slice": "covfast.pipeline",
     "write": "covfast.io",
 }
+
+
+class _Package(types.ModuleType):
+    """This package. Importing `covfast.info` would put the module in the place of the function of its name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_taken = _NAMES.get(name) == f"covfast.{name}" and isinstance(value, types.ModuleType)
+        super().__setattr__(name, getattr(value, name) if is_taken else value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -40,3 +40,13 @@ def test_public_names_all_exist() -> None:
 
     missing = [name for name in covfast.__all__ if not hasattr(covfast, name)]
     assert missing == []
+
+
+def test_a_module_never_takes_the_place_of_the_function_of_its_name() -> None:
+    code = """
+import covfast, covfast.report, covfast.info
+from covfast.export import export
+from covfast.info import versions
+print(callable(covfast.info), callable(covfast.export), covfast.export is export, callable(versions))
+"""
+    assert run(code).split() == ["True"] * 4
