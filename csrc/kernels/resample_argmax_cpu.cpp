@@ -57,9 +57,14 @@ void plan_tile(const ResampleArgmaxParams& p, int64_t begin, Tile& tile) {
 void mix_planes(const ResampleArgmaxParams& p, int64_t c, int64_t row, Tile& tile) {
     const int64_t at = c * p.channel_stride + row * p.row_stride + tile.from;
     const float *below = p.below + at, *above = p.above == nullptr ? nullptr : p.above + at;
+    const bool has_next = row + 1 < p.height;  // its rows are asked for while these are mixed
     int64_t i = 0;
     for (; i + kVecLanes <= tile.span; i += kVecLanes) {
         const Vec a = load(below + i);
+        if (has_next) {
+            __builtin_prefetch(below + p.row_stride + i);
+            if (above != nullptr) __builtin_prefetch(above + p.row_stride + i);
+        }
         store(tile.mixed + i, above == nullptr ? a : a + p.mix * (load(above + i) - a));
     }
     for (; i < tile.span; ++i) tile.mixed[i] = above == nullptr ? below[i] : below[i] + p.mix * (above[i] - below[i]);

@@ -136,37 +136,39 @@ InputPlan input_plan(const PlanFields& fields) {
     return {begin, end, size, order, separate_axis, normalise_first};
 }
 
-// (C, size) of what the engine wrote with room between the channels.
-FloatArray dense(const std::vector<float>& floats, int64_t channels, const InputPlan& plan) {
+// Room for what the engine writes: (C, depth, H, W) with as many planes as it needs between.
+FloatArray input_room(int64_t channels, const InputPlan& plan) {
     const auto& [depth, height, width] = plan.size;
-    FloatArray y({channels, depth, height, width});
-    const int64_t voxels = depth * height * width;
-    for (int64_t c = 0; c < channels; ++c)
-        std::copy_n(floats.data() + c * input_channel_floats(plan), voxels, y.mutable_data() + c * voxels);
-    return y;
+    return FloatArray({channels, input_channel_floats(plan) / (height * width), height, width});
+}
+
+// (C, size): its first planes, not copied.
+py::array first_planes(const FloatArray& room, const InputPlan& plan) {
+    return py::array_t<float>({room.shape(0), plan.size[0], room.shape(2), room.shape(3)},
+                              {room.strides(0), room.strides(1), room.strides(2), room.strides(3)}, room.data(), room);
 }
 
 // kind, masked, low, high, mean, std of each channel.
 using NormFields = std::tuple<int, bool, float, float, float, float>;
-FloatArray run_prepare_input(const std::vector<py::array>& arrays, const std::vector<NormFields>& norms,
-                             const PlanFields& fields, int threads) {
+py::array run_prepare_input(const std::vector<py::array>& arrays, const std::vector<NormFields>& norms,
+                            const PlanFields& fields, int threads) {
     const InputPlan plan = input_plan(fields);
     const std::vector<RawChannel> channels = raw_channels(arrays);
     const auto count = static_cast<int64_t>(channels.size());
     std::vector<ChannelNorm> schemes;
     for (const auto& [kind, masked, low, high, mean, std] : norms)
         schemes.push_back({static_cast<ChannelNorm::Kind>(kind), masked, low, high, mean, std});
-    std::vector<float> y;
+    FloatArray y = input_room(count, plan);
+    float* out = y.mutable_data();
     {
         py::gil_scoped_release nogil;
-        y.resize(input_floats(count, plan));
-        prepare_input(channels, schemes, plan, y.data(), {&choose_backend("cpu"), threads}, {});
+        prepare_input(channels, schemes, plan, out, {&choose_backend("cpu"), threads}, {});
     }
-    return dense(y, count, plan);
+    return first_planes(y, plan);
 }
 
-FloatArray run_prepare_previous(const py::array& previous, const std::vector<int>& labels, const PlanFields& fields,
-                                const std::vector<py::array>& arrays, int threads) {
+py::array run_prepare_previous(const py::array& previous, const std::vector<int>& labels, const PlanFields& fields,
+                               const std::vector<py::array>& arrays, int threads) {
     const InputPlan plan = input_plan(fields);
     const std::vector<RawChannel> channels = raw_channels(arrays);
     const auto count = static_cast<int64_t>(labels.size());
@@ -175,13 +177,14 @@ FloatArray run_prepare_previous(const py::array& previous, const std::vector<int
     const View3<const uint8_t> view{static_cast<const uint8_t*>(previous.data()),
                                     {previous.shape(0), previous.shape(1), previous.shape(2)},
                                     element_strides<uint8_t>(previous, "previous")};
-    std::vector<float> y(input_floats(count, plan));
+    FloatArray y = input_room(count, plan);
+    float* out = y.mutable_data();
     {
         py::gil_scoped_release nogil;
-        prepare_previous(view, labels, plan, y.data(), input_channel_floats(plan), {&choose_backend("cpu"), threads},
-                         {}, channels);
+        prepare_previous(view, labels, plan, out, input_channel_floats(plan), {&choose_backend("cpu"), threads}, {},
+                         channels);
     }
-    return dense(y, count, plan);
+    return first_planes(y, plan);
 }
 
 std::pair<Axes, Axes> run_nonzero_box(const std::vector<py::array>& arrays, int threads) {
