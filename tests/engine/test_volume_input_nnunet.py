@@ -27,8 +27,8 @@ SCHEMES = {
 CT = {"mean": -540.25, "std": 310.5, "percentile_00_5": -950.0, "percentile_99_5": 300.0}
 
 
-def plans_of(schemes: list[str], spacing: list[float], masked: bool) -> Any:
-    kwargs = {"order": 3, "order_z": 0, "force_separate_z": None}
+def plans_of(schemes: list[str], spacing: list[float], masked: bool, order_z: int = 0) -> Any:
+    kwargs = {"order": 3, "order_z": order_z, "force_separate_z": None}
     of_labels = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
     configuration = {
         "spacing": spacing,
@@ -67,12 +67,14 @@ def theirs(
     return data, seg[0], properties
 
 
-def plan_of(properties: dict[str, Any], size: tuple[int, ...], spacing: list[float], target: list[float]) -> Any:
+def plan_of(
+    properties: dict[str, Any], size: tuple[int, ...], spacing: list[float], target: list[float], order_z: int = 0
+) -> Any:
     begin, end = zip(*properties["bbox_used_for_cropping"], strict=True)
     separate, axis = resampling.determine_do_sep_z_and_axis(None, spacing, target)
     order = [3, 3, 3]
     if separate:
-        order[axis] = 0
+        order[axis] = order_z
     return tuple(map(int, begin)), tuple(map(int, end)), size, tuple(order), int(axis) if separate else -1, True
 
 
@@ -108,6 +110,22 @@ def test_input_is_nnunets(spacing: list[float], target: list[float], scheme: str
         norm = (SCHEMES[scheme], masked, CT["percentile_00_5"], CT["percentile_99_5"], CT["mean"], CT["std"])
         got = _core.prepare_input(channels, [norm] * 2, plan, 0)
         np.testing.assert_allclose(got, expected, atol=3e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("order_z", [1, 3])
+@pytest.mark.parametrize(
+    ("spacing", "target"), [([5.0, 0.7, 0.7], [2.5, 0.8, 0.8]), ([5.0, 0.7, 0.7], [9.0, 0.7, 0.7])]
+)
+def test_other_orders_between_slices_are_nnunets(spacing: list[float], target: list[float], order_z: int) -> None:
+    channel = body((21, 34, 30), 3)
+    expected, _, properties = theirs([channel], spacing, plans_of(["CTNormalization"], target, False, order_z))
+    plan = plan_of(properties, expected.shape[1:], spacing, target, order_z)
+    norm = (
+        SCHEMES["CTNormalization"],
+        False,
+        *(CT[key] for key in ("percentile_00_5", "percentile_99_5", "mean", "std")),
+    )
+    np.testing.assert_allclose(_core.prepare_input([channel], [norm], plan, 0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("spacing", "target"), [([1.5, 0.9, 0.8], [1.0, 0.7, 0.6]), ([5.0, 0.7, 0.7], [3, 1.0, 0.5])])
