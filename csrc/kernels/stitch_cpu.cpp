@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t kRowsPerBlock = 64;  // 40 KiB of x and as much of the sums, for rows of 160
 constexpr int64_t kChunk = 256;
+constexpr int64_t kLine = 16;      // floats of a cache line
+constexpr int64_t kRowsAhead = 4;  // the sums' rows are short and far apart: the hardware does not foresee them
 
 void add_row(const float* x, float row_weight, const float* weight, float floor, float* sum, int64_t n) {
     const Vec factor = fill(row_weight), least = fill(floor);
@@ -38,21 +40,32 @@ void add_strided_row(const float* x, int64_t step, float row_weight, const float
     }
 }
 
+// Rows `h` to `h_end` of one channel and plane.
+void add_plane_rows(const StitchParams& p, const StitchBox& box, int64_t c, int64_t d, int64_t h, int64_t h_end) {
+    const int64_t step = p.flip[2] ? -p.stride[3] : p.stride[3], x_rows = p.flip[1] ? -p.stride[2] : p.stride[2];
+    const float* x = p.x + stitch_source(p, c, d, h, box.w.begin);
+    const float* weight = p.weight[2] + box.w.begin;
+    float* sum = p.sum + stitch_row(p, c, d, h) + box.w.begin;
+    for (; h < h_end; ++h, x += x_rows, sum += p.width) {
+        const float row_weight = p.weight[0][d] * p.weight[1][h];
+        for (int64_t w = 0; w < box.columns; w += kLine) __builtin_prefetch(sum + kRowsAhead * p.width + w, 1);
+        if (step == 1) {
+            add_row(x, row_weight, weight, p.floor, sum, box.columns);
+        } else {
+            add_strided_row(x, step, row_weight, weight, p.floor, sum, box.columns);
+        }
+    }
+}
+
 void stitch_rows(const void* params, int64_t begin, int64_t end) {
     const StitchParams& p = *static_cast<const StitchParams*>(params);
     const StitchBox box = stitch_box(p);
-    const int64_t step = p.flip[2] ? -p.stride[3] : p.stride[3];
-    for (int64_t r = begin; r < end; ++r) {
-        const int64_t c = r / box.rows % p.channels, d = box.d.begin + r / box.rows / p.channels;
-        const int64_t h = box.h.begin + r % box.rows;
-        const float row_weight = p.weight[0][d] * p.weight[1][h];
-        const float* x = p.x + stitch_source(p, c, d, h, box.w.begin);
-        float* sum = p.sum + stitch_row(p, c, d, h) + box.w.begin;
-        if (step == 1) {
-            add_row(x, row_weight, p.weight[2] + box.w.begin, p.floor, sum, box.columns);
-        } else {
-            add_strided_row(x, step, row_weight, p.weight[2] + box.w.begin, p.floor, sum, box.columns);
-        }
+    for (int64_t r = begin; r < end;) {
+        const int64_t plane = r / box.rows, h = r % box.rows;
+        const int64_t rows = end - r < box.rows - h ? end - r : box.rows - h;
+        add_plane_rows(p, box, plane % p.channels, box.d.begin + plane / p.channels, box.h.begin + h,
+                       box.h.begin + h + rows);
+        r += rows;
     }
 }
 
