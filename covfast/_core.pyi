@@ -46,6 +46,7 @@ __all__: list[str] = [
     "null",
     "open_network",
     "pad3d",
+    "pointwise_depthwise",
     "pool3d",
     "pool_blocked",
     "prepare_input",
@@ -474,6 +475,22 @@ def pad3d(
     device: str,
     threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def pointwise_depthwise(
+    x: numpy.typing.NDArray[numpy.float32],
+    mix_weight: numpy.typing.NDArray[numpy.float32],
+    weight: numpy.typing.NDArray[numpy.float32],
+    window: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    epilogue: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+        typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None,
+    ],
+    device: str,
+    threads: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.float32] | None]: ...
 def pool3d(
     x: numpy.typing.NDArray[numpy.float32],
     kind: typing.SupportsInt | typing.SupportsIndex,

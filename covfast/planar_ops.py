@@ -138,3 +138,38 @@ def spatial_pyramid(
     spread = [int(d) for d in dilation]
     y, total = _core.spatial_pyramid(_deep(x, "x"), weights, spread, stride, _native(epilogue), device, threads or 0)
     return _like(y, 4), None if total is None else _like(total, 4)
+
+
+def pointwise_depthwise(
+    x: npt.ArrayLike,
+    mix_weight: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    epilogue: Epilogue,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+) -> tuple[Floats, Floats | None]:
+    """1x1 convolution without bias, then a depthwise convolution of its result, which is never in memory as a whole.
+
+    ``m[c, p] = sum_i mix_weight[c, i] x[i, p]``, zero outside, and
+    ``y[c, q] = epilogue(sum_t weight[c, t] m[c, q stride - padding + t])``.
+
+    Args:
+        x: (1, C, H, W) float32, C at most 8.
+        mix_weight: (O, C) float32, finite.
+        weight: (O, k, k) float32, k at most 5.
+        epilogue: what becomes of the sums.
+        stride: 1 or 2.
+        padding: 0 to k - 1.
+        device: "auto" or "cpu".
+        threads: CPU threads; None for all that the process may use. The result does not depend on it.
+    Returns: y, (1, O, H', W') float32 with H' = (H + 2 padding - k) // stride + 1, and y + other or None.
+    Raises: ShapeError; ValueRangeError, for "leaky" without a slope too; DeviceError, BackendUnavailable.
+    Source: Qiu et al., MiniSeg, AAAI 2021, arXiv 2004.09750v3.
+    """
+    mix, taps = (np.ascontiguousarray(w, dtype=np.float32) for w in (mix_weight, weight))
+    window = (int(stride), int(padding))
+    y, total = _core.pointwise_depthwise(_deep(x, "x"), mix, taps, window, _native(epilogue), device, threads or 0)
+    return _like(y, 4), None if total is None else _like(total, 4)

@@ -29,6 +29,7 @@ void conv_winograd(const ConvWinogradParams&, const Exec&);
 void copy_channels(const CopyChannelsParams&, const Exec&);
 void group_norm(const GroupNormParams&, const Exec&);
 void pad3d(const Pad3dParams&, const Exec&);
+void pointwise_depthwise(const PointwiseDepthwiseParams&, const Exec&);
 void pool3d(const Pool3dParams&, const Exec&);
 void resize3d(const Resize3dParams&, const Exec&);
 void norm_blocked(const NormBlockedParams&, const Exec&);
@@ -96,6 +97,7 @@ constexpr Backend kTable = {
     .copy_channels = copy_channels,
     .group_norm = group_norm,
     .pad3d = pad3d,
+    .pointwise_depthwise = pointwise_depthwise,
     .pool3d = pool3d,
     .resize3d = resize3d,
     .norm_blocked = norm_blocked,

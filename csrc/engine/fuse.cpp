@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/blocked_rows.h"
+#include "engine/fuse_depthwise.h"
 #include "engine/fuse_pyramid.h"
 
 namespace covfast {
@@ -160,6 +161,7 @@ bool is_of_many_channels(const Graph& graph) {
 void fuse(Graph& graph, bool is_blocked) {
     fuse_pyramids(graph);
     Fuser(graph, is_blocked).run();
+    if (!is_blocked) fuse_depthwise(graph);
 }
 
 }  // namespace covfast

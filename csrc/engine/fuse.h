@@ -6,7 +6,8 @@
 namespace covfast {
 
 // conv + instance norm (where `is_blocked`), sums with a residual, activations -> Fused; MiniSeg's pyramid of dilated
-// depthwise convolutions with its gates -> one spatial_pyramid node.
+// depthwise convolutions with its gates -> one spatial_pyramid node; in a planar network a 1x1 convolution and the
+// depthwise one of stride 2 behind it -> one pointwise_depthwise node.
 void fuse(Graph& graph, bool is_blocked);
 
 // Whether the network's weights lie in dense convolutions of many channels, so that the blocked layout pays.

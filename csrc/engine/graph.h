@@ -85,6 +85,7 @@ struct Node {
     const float* gate_bias = nullptr;                               // of a spatial pyramid
     std::vector<float> branch_weight;                               // of a spatial pyramid
     const float* fuse_weight = nullptr;                             // of a spatial pyramid
+    const float* mix_weight = nullptr;                              // of a pointwise_depthwise
     std::vector<float> bias, scale, slope, norm_weight, norm_bias;  // per row of the value made; empty: none
     std::vector<int32_t> in_lanes, out_lanes;                       // channel in each lane, -1: none; of blocked nodes
 };

@@ -93,6 +93,7 @@ const std::vector<OpEntry>& ops() {
         COVFAST_OP(conv_transpose_blocked),
         COVFAST_OP(softmax),
         COVFAST_OP(spatial_pyramid),
+        COVFAST_OP(pointwise_depthwise),
         COVFAST_OP(lungs_shrink),
         COVFAST_OP(lungs_paint),
         COVFAST_OP(surface_scan),

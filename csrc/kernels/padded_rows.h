@@ -40,46 +40,65 @@ inline void copy_row(float* to, const float* x, int64_t n) {
 #define COVFAST_ODD 1, 3, 5, 7
 #endif
 
-// even[i] = x[2 i], odd[i] = x[2 i + 1] for i below n.
-inline void split_row(float* even, float* odd, const float* x, int64_t n) {
-    int64_t i = 0;
-    for (; i + kVecLanes <= n; i += kVecLanes) {
-        const Vec a = load(x + 2 * i), b = load(x + 2 * i + kVecLanes);
-        store(even + i, __builtin_shufflevector(a, b, COVFAST_EVEN));
-        store(odd + i, __builtin_shufflevector(a, b, COVFAST_ODD));
-    }
-    for (; i < n; ++i) even[i] = x[2 * i], odd[i] = x[2 * i + 1];
+// Register i of both phases: even[i] = x[2 i], odd[i] = x[2 i + 1]; a and b are the registers around x[2 i].
+inline void store_split(float* even, float* odd, Vec a, Vec b) {
+    store(even, __builtin_shufflevector(a, b, COVFAST_EVEN));
+    store(odd, __builtin_shufflevector(a, b, COVFAST_ODD));
 }
 
 #undef COVFAST_EVEN
 #undef COVFAST_ODD
 
-// Phase q of position j becomes x[first + j stride + q], 0 outside [0, n_in); a phase has `pitch` positions, whole
-// lines. Rows are copied in ascending order: the last store of each may touch the next.
-inline void copy_padded_row(float* to, int64_t pitch, int64_t stride, const float* x, int64_t n_in, int64_t first) {
-    if (stride == 1) {
-        const int64_t begin = least(pitch, most(0, -first)), end = most(begin, least(pitch, n_in - first));
-        zero_row(to, begin);
-        copy_row(to + begin, x + first + begin, end - begin);
-        zero_row(to + end, pitch - end);
-        return;
-    }
-    const auto edge = [=](int64_t i) {
-        for (int64_t q = 0; q < stride; ++q) {
-            const int64_t at = first + i * stride + q;
-            to[q * pitch + i] = at >= 0 && at < n_in ? x[at] : 0.0f;
+// The lanes of x[at .. at + kVecLanes) that lie in [0, n); the rest are 0.
+inline Vec load_inside(const float* x, int64_t at, int64_t n) {
+    const int64_t begin = most(0, -at), end = least(kVecLanes, n - at);
+    if (begin >= end) return Vec{};
+#if defined(__AVX512F__)
+    const __mmask16 mask = static_cast<__mmask16>((0xffffu << begin) & (0xffffu >> (kVecLanes - end)));
+    return (Vec)_mm512_maskz_loadu_ps(mask, x + at);
+#else
+    float lanes[kVecLanes] = {};
+    for (int64_t i = begin; i < end; ++i) lanes[i] = x[at + i];
+    return load(lanes);
+#endif
+}
+
+// How the rows of a tile are copied: phase q of position j becomes x[first + j stride + q], 0 outside [0, n_in); a
+// phase has `pitch` positions, whole lines. The registers of [begin, end) need nothing from outside.
+struct PaddedRow {
+    int64_t pitch, stride, n_in, first, begin, end;
+};
+
+inline PaddedRow padded_row(int64_t pitch, int64_t stride, int64_t n_in, int64_t first) {
+    const int64_t before = first < 0 ? (stride - 1 - first) / stride : 0, within = most(0, n_in - first) / stride;
+    const int64_t begin = least(pitch, (before + kVecLanes - 1) / kVecLanes * kVecLanes);
+    return {pitch, stride, n_in, first, begin, most(begin, least(pitch, within / kVecLanes * kVecLanes))};
+}
+
+// Loads may cross cache lines, stores never do, which costs more.
+inline __attribute__((noinline)) void copy_padded_row(float* to, const PaddedRow& row, const float* x) {
+    const PaddedRow r = row;  // a copy, which no store of this function can change
+    int64_t i = 0;
+    if (r.stride == 1) {
+        for (; i < r.begin; i += kVecLanes) store(to + i, load_inside(x, r.first + i, r.n_in));
+        for (; i < r.end; i += kVecLanes) store(to + i, load(x + r.first + i));
+        for (; i < r.pitch; i += kVecLanes) store(to + i, load_inside(x, r.first + i, r.n_in));
+    } else if (r.stride == 2) {
+        float* odd = to + r.pitch;
+        const auto edge = [&] {
+            const int64_t at = r.first + 2 * i;
+            store_split(to + i, odd + i, load_inside(x, at, r.n_in), load_inside(x, at + kVecLanes, r.n_in));
+        };
+        for (; i < r.begin; i += kVecLanes) edge();
+        for (const float* from = x + r.first; i < r.end; i += kVecLanes)
+            store_split(to + i, odd + i, load(from + 2 * i), load(from + 2 * i + kVecLanes));
+        for (; i < r.pitch; i += kVecLanes) edge();
+    } else {
+        for (; i < r.pitch * r.stride; ++i) {
+            const int64_t at = r.first + i % r.pitch * r.stride + i / r.pitch;
+            to[i] = at >= 0 && at < r.n_in ? x[at] : 0.0f;
         }
-    };
-    if (stride == 2) {  // both phases are inside in [begin, end), none after end
-        const int64_t begin = least(pitch, first >= 0 ? 0 : (1 - first) / 2);
-        const int64_t end = most(begin, least(pitch, n_in < first ? 0 : (n_in - first) / 2));
-        zero_row(to + end, pitch - end), zero_row(to + pitch + end, pitch - end);
-        for (int64_t i = 0; i < begin; ++i) edge(i);
-        split_row(to + begin, to + pitch + begin, x + first + 2 * begin, end - begin);
-        if (end < pitch) edge(end);
-        return;
     }
-    for (int64_t i = 0; i < pitch; ++i) edge(i);
 }
 
 // How a tile of `rows` x `columns` outputs of one plane of a convolution finds its inputs in scratch: for each tap
@@ -109,7 +128,8 @@ inline int64_t tap_offset(const Conv3dParams& p, const PaddedTile& t, int64_t kd
 // Copies what the tile at output (d, row, column) needs of one plane of x.
 inline void fill_tile(float* to, const Conv3dParams& p, const PaddedTile& t, const float* x, int64_t d, int64_t row,
                       int64_t column) {
-    const int64_t first_row = row * p.stride[1] - p.padding[1], first_column = column * p.stride[2] - p.padding[2];
+    const int64_t first_row = row * p.stride[1] - p.padding[1];
+    const PaddedRow copied = padded_row(t.pitch, p.stride[2], p.in_size[2], column * p.stride[2] - p.padding[2]);
     for (int64_t kd = 0; kd < p.kernel[0]; ++kd) {
         const int64_t in_d = d * p.stride[0] - p.padding[0] + kd * p.dilation[0];
         for (int64_t i = 0; i < t.in_rows; ++i, to += t.row_pitch) {
@@ -118,8 +138,7 @@ inline void fill_tile(float* to, const Conv3dParams& p, const PaddedTile& t, con
                 zero_row(to, t.row_pitch);
                 continue;
             }
-            const float* from = x + (in_d * p.in_size[1] + h) * p.in_size[2];
-            copy_padded_row(to, t.pitch, p.stride[2], from, p.in_size[2], first_column);
+            copy_padded_row(to, copied, x + (in_d * p.in_size[1] + h) * p.in_size[2]);
         }
     }
 }

@@ -36,12 +36,12 @@ struct Place {
 void fill_rows(float* to, const PyramidPlan& plan, const float* x, const Place& at) {
     const SpatialPyramidParams& p = plan.p;
     const int64_t first = at.row * p.stride - plan.reach;
+    const PaddedRow row = padded_row(plan.pitch, p.stride, p.in_size[1], at.column * p.stride - plan.margin);
     for (int64_t i = 0; i < plan.in_rows; ++i, to += plan.row_pitch) {
         if (first + i < 0 || first + i >= p.in_size[0]) {
             zero_row(to, plan.row_pitch);
         } else {
-            copy_padded_row(to, plan.pitch, p.stride, x + (first + i) * p.in_size[1], p.in_size[1],
-                            at.column * p.stride - plan.margin);
+            copy_padded_row(to, row, x + (first + i) * p.in_size[1]);
         }
     }
 }

@@ -29,6 +29,7 @@ struct ConvWinogradParams;
 struct CopyChannelsParams;
 struct GroupNormParams;
 struct Pad3dParams;
+struct PointwiseDepthwiseParams;
 struct Pool3dParams;
 struct Resize3dParams;
 struct NormBlockedParams;
@@ -90,6 +91,7 @@ struct Backend {
     void (*copy_channels)(const CopyChannelsParams&, const Exec&) = nullptr;
     void (*group_norm)(const GroupNormParams&, const Exec&) = nullptr;
     void (*pad3d)(const Pad3dParams&, const Exec&) = nullptr;
+    void (*pointwise_depthwise)(const PointwiseDepthwiseParams&, const Exec&) = nullptr;
     void (*pool3d)(const Pool3dParams&, const Exec&) = nullptr;
     void (*resize3d)(const Resize3dParams&, const Exec&) = nullptr;
     void (*norm_blocked)(const NormBlockedParams&, const Exec&) = nullptr;

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "kernels/conv3d.h"
+#include "kernels/pointwise_depthwise.h"
 #include "kernels/spatial_pyramid.h"
 #include "python/bind.h"
 #include "python/layer_call.h"
@@ -164,6 +165,42 @@ YAndTotal run_spatial_pyramid(const FloatArray& x, const PyramidWeights& weights
     return {y, epilogue.total()};
 }
 
+// window: stride, padding.
+YAndTotal run_pointwise_depthwise(const FloatArray& x, const FloatArray& mix, const FloatArray& weight,
+                                  const std::array<int64_t, 2>& window, const EpilogueArrays& arrays,
+                                  const std::string& device, int threads) {
+    const Axes in = size_of(x, "x");
+    COVFAST_REQUIRE(x.shape(0) == 1 && in[0] == 1, SHAPE, "x: got a batch of ", x.shape(0), " and depth ", in[0],
+                    ", expected 1 and 1");
+    COVFAST_REQUIRE(mix.ndim() == 2 && mix.shape(1) == x.shape(1), SHAPE, "mix_weight: got ", mix.size(),
+                    " numbers, expected rows of ", x.shape(1));
+    COVFAST_REQUIRE(weight.ndim() == 3 && weight.shape(0) == mix.shape(0) && weight.shape(1) == weight.shape(2), SHAPE,
+                    "weight: got ", weight.size(), " numbers, expected a square kernel for each of ", mix.shape(0),
+                    " channels");
+    PointwiseDepthwiseParams p{};
+    p.in_channels = x.shape(1), p.channels = mix.shape(0), p.kernel = weight.shape(1);
+    p.stride = window[0], p.padding = window[1];
+    COVFAST_REQUIRE(p.stride >= 1 && p.padding >= 0, VALUE_RANGE, "stride, padding: got ", p.stride, ", ", p.padding,
+                    ", expected at least 1 and 0");
+    for (int a = 0; a < 2; ++a) {
+        p.in_size[a] = in[a + 1];
+        p.out_size[a] = conv_out_size(p.in_size[a], p.kernel, p.stride, 1, p.padding);
+    }
+    FloatArray y({int64_t{1}, p.channels, int64_t{1}, p.out_size[0], p.out_size[1]});
+    EpilogueCall epilogue(arrays, p.channels, y);
+    float* y_host = y.mutable_data();
+    {
+        py::gil_scoped_release nogil;
+        Call call(device, threads, "pointwise_depthwise");
+        p.x = call.put(x.data(), x.size()), p.mix_weight = call.put(mix.data(), mix.size());
+        p.weight = call.put(weight.data(), weight.size());
+        p.y = call.room(y.size()), p.epilogue = epilogue.put(call);
+        pointwise_depthwise(p, call.context());
+        call.get(p.y, y_host, y.size()), epilogue.get(call);
+    }
+    return {y, epilogue.total()};
+}
+
 }  // namespace
 
 void register_planar(py::module_& m) {
@@ -175,6 +212,8 @@ void register_planar(py::module_& m) {
     m.def("conv3d_fused", run_conv3d_fused, x, weight, py::arg("window"), py::arg("groups"), epilogue, device, threads);
     m.def("spatial_pyramid", run_spatial_pyramid, x, py::arg("weights"), py::arg("dilation"), py::arg("stride"),
           epilogue, device, threads);
+    m.def("pointwise_depthwise", run_pointwise_depthwise, x, py::arg("mix_weight").noconvert(), weight,
+          py::arg("window"), epilogue, device, threads);
 }
 
 }  // namespace covfast::python
