@@ -32,6 +32,9 @@ def randomise(module: Any, seed: int) -> Any:
                 parameter.uniform_(0.7, 1.3)
             elif parameter.dim() == 1:
                 parameter.normal_(0, 0.2)
+            elif "seg_layers" in name:  # no class is ahead everywhere
+                parameter.normal_()
+                parameter.sub_(parameter.mean(1, keepdim=True))
             else:
                 torch.nn.init.kaiming_normal_(parameter)
     return module.eval()

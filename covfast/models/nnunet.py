@@ -115,12 +115,13 @@ class _Planned:
 
 @dataclass(frozen=True)
 class _Model:
-    """One configuration with the networks of its folds, by name."""
+    """One configuration with the networks of its folds, by name, and what a package tells about them."""
 
     planned: _Planned
     labels: Labels
     networks: Mapping[str, nn.Module]
     notes: tuple[str, ...]
+    about: Mapping[str, Any]
 
     @property
     def multiple(self) -> tuple[int, ...]:
@@ -163,7 +164,7 @@ def read(files: ResultFiles, choice: Choice) -> Checkpoint:
         member=names[0],
         members=members,
         labels=model.labels.names,
-        provenance={"model": place.title, "configuration": model.planned.name},
+        provenance={"model": place.title, "configuration": model.planned.name, **model.about},
         input_shape=model.input_shape,
         multiple=model.multiple,
     )
@@ -214,7 +215,14 @@ def _read_model(place: _Place, choice: Choice, prefix: str) -> _Model:
     if planned.trainer != "nnUNetTrainer":
         assumed = "is taken for a trainer that changes neither the network nor the preprocessing."
         notes.append(f"{planned.trainer} {assumed}")
-    return _Model(planned, labels, networks, tuple(notes))
+    channels = dataset.below("modality" if "modality" in dataset.held else "channel_names")
+    about = {
+        "trainer": planned.trainer,
+        "checkpoint": PurePosixPath(next(iter(folds.values()))).stem,
+        "reader": plans.entries.text("image_reader_writer", "SimpleITKIO"),
+        "channels": [str(channels.get(key)) for key in channels.held],
+    }
+    return _Model(planned, labels, networks, tuple(notes), about)
 
 
 def _folds(place: _Place, choice: Choice) -> tuple[dict[str, str], list[str]]:

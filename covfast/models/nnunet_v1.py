@@ -76,7 +76,7 @@ def read(files: ResultFiles, choice: Choice) -> Checkpoint:
         member=names[0],
         members={name: networks[name] for name in names[1:]},
         labels=_label_names(files, folder, planned.settings.foreground),
-        provenance={"model": title, "trainer": planned.trainer},
+        provenance={"model": title, "trainer": planned.trainer, "checkpoint": PurePosixPath(folds[names[0]]).stem},
         input_shape=(1, planned.inputs, *(2 * step for step in planned.multiple)),
         multiple=planned.multiple,
     )
