@@ -72,6 +72,7 @@ class Manifest:
         self._token = secrets.token_hex(4)
         self._lock = -1
         self._mine: set[str] = set()
+        self._pending: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Manifest:
         try:
@@ -87,7 +88,7 @@ class Manifest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with contextlib.suppress(CovfastError):  # what cannot be noted now is found out by the next run
-            self._change({}, drop=self._mine)
+            self._change(self._pending, drop=self._mine | set(self._pending))
         _removed(self._sign_of_life(self._token), self._lock)
 
     def _sign_of_life(self, token: str) -> Path:
@@ -123,11 +124,16 @@ class Manifest:
         return todo
 
     def record(self, job: Job, status: str, error: str | None = None) -> None:
-        """Notes what became of a job and replaces the file; a disk that is full is remembered in `unsaved`."""
+        """Notes what became of a job and replaces the file.
+
+        On a full disk the note is kept for the next call, and the error stands in `unsaved` until one succeeds.
+        """
+        self._pending[job.name] = self._entry(job, status, error)
+        self._mine.discard(job.name)
         try:
-            self._change({job.name: self._entry(job, status, error)})
+            self._change(self._pending)
             self.unsaved = None
-            self._mine.discard(job.name)
+            self._pending.clear()
         except OutputError as error_of_disk:
             self.unsaved = error_of_disk
 

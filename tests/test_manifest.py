@@ -206,3 +206,25 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(OutputError, match="out"), Manifest(out, RUN):
             pass
+
+
+def test_a_note_that_found_no_room_is_written_with_the_next(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, fill: object) -> None:
+        raise OutputError("manifest.json: got No space left on device, expected a file that can be written")
+
+    with Manifest(tmp_path / "out", RUN) as manifest:
+        manifest.todo(jobs, NEW)
+        with monkeypatch.context() as patch:
+            patch.setattr("covfast.manifest.replace_file", full)
+            do(manifest, jobs[0])
+            assert manifest.unsaved is not None
+            assert held(tmp_path / "out")["cases"]["a"]["status"] == "running"
+        do(manifest, jobs[1])
+        assert manifest.unsaved is None
+        assert [held(tmp_path / "out")["cases"][name]["status"] for name in "ab"] == ["ok", "ok"]
+        with monkeypatch.context() as patch:
+            patch.setattr("covfast.manifest.replace_file", full)
+            do(manifest, jobs[2])
+    assert sorted(held(tmp_path / "out")["cases"]) == ["a", "b", "c"]
