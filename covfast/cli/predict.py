@@ -7,17 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from covfast.batch import Outcome, Outcomes
 from covfast.cli import folders, options
 from covfast.cli.progress import progress
-from covfast.cli.segment import is_file_name, open_segmenter, read_options, refuse_output
+from covfast.cli.segment import is_file_name, label_volumes, open_segmenter, read_options, refuse_output
 from covfast.errors import ValueRangeError, describe, file_name
 from covfast.io import ChannelCase, channel_cases
 from covfast.manifest import NEW, Job, Manifest
 from covfast.models.store import SUFFIX
-from covfast.pipeline import Progress, Result, Segmenter
+from covfast.pipeline import Progress, Segmenter
 from covfast.predictions import prediction_files, save_prediction
 
 FINAL_CHECKPOINT = "checkpoint_final"
@@ -185,7 +183,7 @@ def _predict_one(
     folders.log_notes(Outcome(image, source))
     result = segmenter(source, progress=report)
     write(out, result.segmentation, is_slice=getattr(source, "is_slice", False))
-    print(summary(result))
+    print(label_volumes(result))
     return 0
 
 
@@ -215,18 +213,6 @@ def _predict_all(
         assert outcome.result is not None
         orientation = "SAR" if is_reoriented else "file"
         save_prediction(outcome.result, manifest.folder, job.outputs, orientation=orientation, overwrite=mode != NEW)
-        return summary(outcome.result)
+        return label_volumes(outcome.result)
 
     return folders.run_batch(outcomes, manifest, manifest.todo(jobs, mode), finish, report, refused)
-
-
-def summary(result: Result) -> str:
-    """One line: the volume of each label in mL; of an image of two axes its voxels."""
-    counts = np.zeros(256, np.int64)
-    for plane in result.labels:  # bincount widens what it counts to 8 bytes
-        counts += np.bincount(plane.ravel(), minlength=256)
-    is_slice = getattr(result.volume, "is_slice", False)
-    each, unit = (1.0, "voxels") if is_slice else (result.geometry.voxel_ml, "mL")
-    digits = 0 if is_slice else 1
-    labels = {value: name for value, name in result.segmentation.names.items() if value}
-    return ", ".join(f"{name} {counts[value] * each:.{digits}f} {unit}" for value, name in labels.items())

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from covfast.batch import Outcome, Outcomes
 from covfast.cli import folders, options
 from covfast.cli.progress import progress
@@ -20,6 +22,9 @@ from covfast.manifest import NEW, Job, Manifest
 from covfast.pipeline import Progress, Result, Segmenter
 
 log = logging.getLogger("covfast")
+
+LABEL_FILES = ("labels.nii.gz", "run.json")
+"""What is written of a model that looks for no lungs."""
 
 
 def add_parser(commands: Any) -> None:
@@ -75,7 +80,8 @@ def _run_batch(
     from covfast.report import FILES, refuse_taken
 
     out = Path(args.output)
-    jobs = [Job(case, (path,), tuple(f"{case}/{name}" for name in FILES)) for case, path in batch.items()]
+    files = FILES if segmenter.finds_infection else LABEL_FILES
+    jobs = [Job(case, (path,), tuple(f"{case}/{name}" for name in files)) for case, path in batch.items()]
     with Manifest(out, folders.run_facts(segmenter, args, {"ids": args.ids})) as manifest:
         todo = manifest.todo(jobs, mode)
         for job in todo:
@@ -136,6 +142,8 @@ def finish_case(
 
 def log_warnings(result: Result, label: str = "") -> None:
     """Says what the measurements warn of; what reading noted has been said before."""
+    if result.lungs is None:
+        return
     noted = {note["code"] for note in result.volume.notes}
     for warning in result.statistics()["warnings"]:
         if warning["code"] not in noted:
@@ -193,10 +201,27 @@ def repeat_command(args: argparse.Namespace) -> str:
 
 
 def summary(result: Result) -> str:
-    """One line: lung volume, infection in mL and percent; of what the scan shows where it cuts the lungs off."""
+    """One line: lung volume, infection in mL and percent; of what the scan shows where it cuts the lungs off.
+
+    Of a model that looks for no lungs the volume of each label.
+    """
+    if result.lungs is None:
+        return label_volumes(result)
     region = result.statistics()["lungs"]["all"]
     seen = region["visible"]
     line = (
         f"lungs {seen['lung_ml']:.0f} mL, infection {seen['infection_ml']:.1f} mL ({seen['infection_percent']:.1f} %)"
     )
     return line if region["lung_ml"] is not None else f"{line} in the part of the lungs that was found"
+
+
+def label_volumes(result: Result) -> str:
+    """One line: the volume of each label in mL; of an image of two axes its voxels."""
+    counts = np.zeros(256, np.int64)
+    for plane in result.labels:  # bincount widens what it counts to 8 bytes
+        counts += np.bincount(plane.ravel(), minlength=256)
+    is_slice = getattr(result.volume, "is_slice", False)
+    each, unit = (1.0, "voxels") if is_slice else (result.geometry.voxel_ml, "mL")
+    digits = 0 if is_slice else 1
+    labels = {value: name for value, name in result.segmentation.names.items() if value}
+    return ", ".join(f"{name} {counts[value] * each:.{digits}f} {unit}" for value, name in labels.items())

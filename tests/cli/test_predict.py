@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,13 @@ import pytest
 from covfast.cli import main, segment
 from covfast.errors import FormatError, ValueRangeError
 from covfast.io import Channels, channel_cases, read_channels, write
-from covfast.volume import Geometry, Segmentation, Volume
+from covfast.pipeline import Result
+from covfast.volume import Geometry, Volume
 
 Array = npt.NDArray[Any]
 
 NAMES = {0: "background", 1: "low", 2: "high"}
 SHAPE = (4, 5, 6)
-
-
-@dataclass(frozen=True, eq=False)
-class FakeResult:
-    volume: Channels
-    labels: npt.NDArray[np.uint8]
-    probabilities: npt.NDArray[np.float32] | None
-    run: dict[str, Any]
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.volume.geometry
-
-    @property
-    def segmentation(self) -> Segmentation:
-        return Segmentation(self.labels, self.geometry, NAMES)
 
 
 class FakeSegmenter:
@@ -68,11 +52,12 @@ class FakeSegmenter:
 
     def __call__(
         self, image: Channels, *, probabilities: bool = False, progress: object = None, cancel: object = None
-    ) -> FakeResult:
+    ) -> Result:
         total = sum(array.astype(np.float32) for array in image.arrays)
         labels = (total > 0).astype(np.uint8) + (total > 100)
         found = np.stack([labels == value for value in NAMES]).astype(np.float32) if probabilities else None
-        return FakeResult(image, labels, found, {"stages_ms": {"read": 0.0}})
+        run = {**self.facts(), "stages_ms": {"read": 0.0}}
+        return Result(image, labels, None, None, run, NAMES, found)
 
 
 @pytest.fixture(autouse=True)
@@ -372,3 +357,16 @@ def test_dicom_folders_are_channels_and_cases(tmp_path: Path) -> None:
     assert case.name == "p_0000"
     assert predict("-i", tmp_path / "in", "-o", tmp_path / "out") == 0
     assert names(tmp_path / "out") == {"p.nii.gz", "manifest.json"}
+
+
+def test_segment_takes_a_folder_for_a_model_with_labels_of_its_own(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = image(folder / "a.nii.gz")
+    out = tmp_path / "out"
+    assert main(["segment", str(folder), "-o", str(out), "-m", "fake"]) == 0
+    assert names(out / "a") == {"labels.nii.gz", "run.json"}
+    np.testing.assert_array_equal(read_channels(out / "a" / "labels.nii.gz").arrays[0], labels_of(values))
+    assert capsys.readouterr().out.startswith("a: low ")
+    assert main(["segment", str(folder), "-o", str(out), "-m", "fake", "--continue"]) == 0
+    assert capsys.readouterr().out == ""
