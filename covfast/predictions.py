@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from covfast.io import Channels, write
+from covfast.io import Channels, channel_suffix, write, write_label_picture
 from covfast.report import place
 from covfast.volume import Geometry
 
@@ -48,7 +48,10 @@ def save_prediction(
         if len(files) > 1:
             _write_probabilities(folder / files[0], result, orientation)
             (folder / files[1]).write_bytes(pickle.dumps(_properties(result, orientation)))
-        write(folder / files[-1], result.segmentation, is_slice=_is_slice(result))
+        if channel_suffix(Path(files[-1])):
+            write_label_picture(folder / files[-1], result.labels[0])
+        else:
+            write(folder / files[-1], result.segmentation, is_slice=_is_slice(result))
 
     place(out, overwrite, fill, files)
 

@@ -28,7 +28,7 @@ from covfast.io.images import (
 )
 from covfast.io.inspection import Inspection, SeriesReport, inspect_paths, shown_id
 from covfast.io.memory import from_array, from_image, to_sitk
-from covfast.io.pictures import is_picture, read_drawing, read_picture
+from covfast.io.pictures import channel_suffix, is_picture, read_drawing, read_picture, write_label_picture
 from covfast.io.resampling import resample_labels
 from covfast.io.writing import check_writable, write_image
 from covfast.outputs import replace_file
@@ -44,6 +44,7 @@ __all__ = [
     "SeriesReport",
     "cases",
     "channel_cases",
+    "channel_suffix",
     "check_writable",
     "from_array",
     "from_image",
@@ -62,6 +63,7 @@ __all__ = [
     "shown_id",
     "to_sitk",
     "write",
+    "write_label_picture",
 ]
 
 

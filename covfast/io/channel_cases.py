@@ -12,6 +12,7 @@ from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.io.cases import cases
 from covfast.io.dicom.headers import is_dicom
 from covfast.io.images import image_suffix
+from covfast.io.pictures import channel_suffix
 
 _NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
 
@@ -33,14 +34,15 @@ class ChannelCase:
     @property
     def suffix(self) -> str:
         """Suffix of its first channel, such as ".nii.gz"; "" for DICOM."""
-        return image_suffix(self.paths[0])
+        return _suffix(self.paths[0])
 
 
 def channel_cases(paths: Sequence[str | os.PathLike[str]], channels: int = 1) -> list[ChannelCase]:
     """The cases among files and folders, sorted by name.
 
     A channel is a NIfTI, NRRD or MetaImage file, or a folder with DICOM, whose name ends in its number, `_0000` for the
-    first; names that begin with a dot and files of other kinds are passed over. Where there is one channel only, names
+    first; so is a PNG, BMP or TIFF picture, which with colours is several channels; names that begin with a dot and
+    files of other kinds are passed over. Where there is one channel only, names
     need no number if none has one: then a folder of images is a case each, a folder with DICOM one case, a folder of
     such folders (of several studies) a case each.
 
@@ -82,19 +84,24 @@ def _entries(folder: Path) -> list[Path]:
     """What may be a channel: images, and folders."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        return [entry for entry in entries if entry.is_dir() or image_suffix(entry)]
+        return [entry for entry in entries if entry.is_dir() or _suffix(entry)]
     except OSError as error:
         raise FormatError(describe(file_name(folder), error.strerror, "a folder that can be read")) from None
 
 
+def _suffix(path: Path) -> str:
+    return image_suffix(path) or channel_suffix(path)
+
+
 def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.name[: len(path.name) - len(image_suffix(path))]
+    return path.name if path.is_dir() else path.name[: len(path.name) - len(_suffix(path))]
 
 
 def _case(name: str, found: dict[int, Path], channels: int) -> ChannelCase:
     paths = tuple(found[number] for number in sorted(found))
     error = None
-    if sorted(found) != list(range(channels)):
+    may_be_coloured = bool(channel_suffix(paths[0])) and len(paths) < channels  # reading tells
+    if sorted(found) != list(range(len(paths) if may_be_coloured else channels)):
         got = f"channels {', '.join(f'_{number:04d}' for number in sorted(found))}"
         expected = f"_0000 to _{channels - 1:04d}, which the model takes" if channels > 1 else "_0000 alone"
         error = FormatError(describe(name, got, expected))

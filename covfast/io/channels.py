@@ -27,6 +27,7 @@ from covfast.errors import (
 from covfast.io.dicom import read_series
 from covfast.io.images import image_suffix, parse_header, refuse_picture
 from covfast.io.payload import Header, read_planes
+from covfast.io.pictures import channel_suffix, read_colours
 from covfast.volume import Geometry
 
 SLICE_SPACING = 999.0
@@ -78,14 +79,14 @@ class Channels:
 def read_channels(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], on_geometry: str = "error"
 ) -> Channels:
-    """The channels of one case, one path each, in the order of the paths.
+    """The channels of one case, in the order of the paths: one each, of a coloured picture three or four.
 
     Stored integers stay whole numbers: int16 where all values fit, else float32. Real numbers, and integers that a
     header scales, become float32. NaN and infinities are kept; no value is asked to be HU.
 
     Args:
-        paths: of each channel a NIfTI, NRRD or MetaImage file, or a DICOM folder (its best CT series, in HU). One path
-            alone is one channel.
+        paths: of each channel a NIfTI, NRRD or MetaImage file, a DICOM folder (its best CT series, in HU), or a PNG,
+            BMP or TIFF picture.
         on_geometry: "error" refuses channels on different grids, and DICOM slices that are not one upright volume;
             "repair" takes channels of one shape and spacing to lie where the first lies, repairs DICOM as
             `covfast.read` does, and says so in the notes.
@@ -113,6 +114,8 @@ def read_channels(
 def _read_channel(path: Path, on_geometry: str) -> Channels:
     if not path.exists():
         raise FormatError(describe(file_name(path), "no such file or folder", "an existing path"))
+    if path.is_file() and channel_suffix(path):
+        return _read_picture(path)
     if path.is_dir() or not image_suffix(path):
         if path.is_file():
             refuse_picture(path)
@@ -123,6 +126,15 @@ def _read_channel(path: Path, on_geometry: str) -> Channels:
     geometry = Geometry(header.shape, header.affine)
     scan = {"source": image_suffix(path).lstrip(".")}
     return Channels((array,), geometry, header.spacing_mm, header.is_slice, header.notes, scan)
+
+
+def _read_picture(path: Path) -> Channels:
+    """The colours of a picture, whose pixels count as 1 mm, as nnU-Net has it."""
+    values = read_colours(path)
+    is_small = values.dtype.kind in "iub" and values.min() >= -32768 and values.max() <= 32767
+    arrays = tuple(np.ascontiguousarray(colour[np.newaxis], np.int16 if is_small else np.float32) for colour in values)
+    geometry = Geometry.from_spacing(arrays[0].shape, (1.0, 1.0, 1.0), "SPL")
+    return Channels(arrays, geometry, None, True, (), {"source": channel_suffix(path).lstrip(".")})
 
 
 def _gathered(planes: Iterable[npt.NDArray[Any]], header: Header, name: str) -> npt.NDArray[Any]:

@@ -370,3 +370,37 @@ def test_segment_takes_a_folder_for_a_model_with_labels_of_its_own(
     assert capsys.readouterr().out.startswith("a: low ")
     assert main(["segment", str(folder), "-o", str(out), "-m", "fake", "--continue"]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_pictures_grey_and_coloured_get_pictures_of_labels(
+    folder: Path, tmp_path: Path, fake: type[FakeSegmenter], suffix: str
+) -> None:
+    from PIL import Image
+
+    values = np.random.default_rng(0).integers(0, 60, (5, 6, 3), np.uint8)
+    fake.channels = 3
+    Image.fromarray(values).save(folder / f"colours_0000{suffix}")
+    for channel in range(3):
+        Image.fromarray(values[..., channel]).save(folder / f"grey_{channel:04d}{suffix}")
+    assert predict("-i", folder, "-o", tmp_path / "out", "--save-probabilities") == 0
+    for case in ("colours", "grey"):
+        found = np.array(Image.open(tmp_path / "out" / f"{case}{suffix}"))
+        np.testing.assert_array_equal(found, labels_of(*np.moveaxis(values, 2, 0)))
+        assert pickle.loads((tmp_path / "out" / f"{case}.pkl").read_bytes())["spacing"] == [999.0, 1.0, 1.0]
+    Image.fromarray(values).save(folder / f"lacks_0001{suffix}")
+    assert predict("-i", folder, "-o", tmp_path / "out", "--continue", "--save-probabilities") == 8
+
+
+def test_pictures_of_other_kinds_are_named(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from PIL import Image
+
+    grey = Image.fromarray(np.zeros((5, 6), np.uint8))
+    grey.save(folder / "pages_0000.tif", save_all=True, append_images=[grey])
+    grey.convert("LA").save(folder / "alpha_0000.png")
+    (folder / "broken_0000.png").write_bytes(b"\x89PNG")
+    Image.fromarray(np.full((5, 6), 40000, np.uint16)).save(folder / "deep_0000.png")
+    assert predict("-i", folder, "-o", tmp_path / "out") == 8
+    assert names(tmp_path / "out") == {"deep.png", "manifest.json"}
+    assert all(f"{name}_0000" in caplog.text for name in ("pages", "alpha", "broken"))
+    assert read_channels(folder / "deep_0000.png").arrays[0].max() == 40000.0
