@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covfast.cancellation import check_cancelled
 from covfast.errors import FormatError, describe, file_name
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -149,12 +150,13 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def read_headers(files: Sequence[Path]) -> list[Slice]:
     """Every frame of every image among `files`. Objects without pixels (reports, directories) are left out.
 
-    Raises: FormatError: a file whose header cannot be read.
+    Raises: FormatError: a file whose header cannot be read; Cancelled between two files, if this thread's flag is set.
     """
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     slices: list[Slice] = []
     for path in files:
+        check_cancelled()
         try:
             slices.extend(_read(path))
         except _Malformed as error:
