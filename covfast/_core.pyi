@@ -36,7 +36,6 @@ __all__: list[str] = [
     "group_norm",
     "hardware_threads",
     "has_op",
-    "label_slices",
     "last_backend",
     "lungs",
     "lungs_workspace_bytes",
@@ -414,13 +413,6 @@ def group_norm(
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def hardware_threads() -> int: ...
 def has_op(backend: str, op: str) -> bool: ...
-def label_slices(
-    path: bytes,
-    hu: numpy.ndarray,
-    labels: numpy.ndarray,
-    precision: str,
-    threads: typing.SupportsInt | typing.SupportsIndex,
-) -> None: ...
 def last_backend() -> str: ...
 def lungs(
     hu: numpy.ndarray,

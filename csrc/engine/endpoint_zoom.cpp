@@ -29,8 +29,10 @@ LinearZoom linear_zoom(int64_t n_in, int64_t n_out) {
     for_each_inside(n_in, n_out, [&](int64_t o, double at) {
         const double floor = std::floor(at), fraction = at - floor;
         const auto first = static_cast<int32_t>(floor);
-        // Behind the last voxel the weight is 0; any value does.
-        zoom.taps[o] = {first, first + 1 < n_in ? first + 1 : first, {1.0 - fraction, fraction}};
+        // The second weight is what is missing to 1, which is not always the fraction's last bit. Behind the last voxel
+        // it is 0; any value does.
+        const double weight = 1.0 - fraction;
+        zoom.taps[o] = {first, first + 1 < n_in ? first + 1 : first, {weight, 1.0 - weight}};
     });
     return zoom;
 }

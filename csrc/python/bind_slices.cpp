@@ -6,7 +6,6 @@
 #include "engine/slice_recipe.h"
 #include "python/arrays.h"
 #include "python/bind.h"
-#include "python/engine_options.h"
 #include "python/progress.h"
 
 namespace covfast::python {
@@ -48,30 +47,10 @@ void run_clean_lung_labels(py::array labels, uint8_t spare, int threads) {
     clean_lung_labels(view, spare, threads, watcher.progress());
 }
 
-// The labels of a package whose recipe runs over slices, opened for this one case.
-void run_label_slices(const py::bytes& path, const py::array& hu, py::array labels, const std::string& precision,
-                      int threads) {
-    const HuView view = hu_view(hu);
-    const CaseInput input{view.data, view.is_float, view.size, view.stride, {1, 1, 1}};
-    const View3<uint8_t> out = output_view<uint8_t>(labels, "labels");
-    const std::string file = path;
-    PyProgress watcher;
-    const py::gil_scoped_release nogil;
-    const std::shared_ptr<const Package> package = Package::open(file);
-    const Recipe recipe = Recipe::parse(package->metadata().at("recipe"));
-    std::vector<std::shared_ptr<const Network>> networks;
-    for (const std::string& member : slice_members(recipe.slices))
-        networks.push_back(Network::create(package, network_options(precision, false), member));
-    const Context context{&choose_backend("cpu"), threads, nullptr};
-    label_slices(recipe, networks, input, out, context, watcher.progress());
-}
-
 }  // namespace
 
 void register_slices(py::module_& m) {
     m.def("prepare_slices", run_prepare_slices, py::arg("hu"), py::arg("size"), py::arg("window_hu"),
-          py::arg("threads"));
-    m.def("label_slices", run_label_slices, py::arg("path"), py::arg("hu"), py::arg("labels"), py::arg("precision"),
           py::arg("threads"));
     m.def("clean_lung_labels", run_clean_lung_labels, py::arg("labels"), py::arg("spare"), py::arg("threads"));
 }
