@@ -534,7 +534,7 @@ def prepare_input(
         bool,
     ],
     threads: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.ndarray: ...
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def prepare_previous(
     previous: numpy.ndarray,
     labels: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -548,7 +548,7 @@ def prepare_previous(
     ],
     channels: collections.abc.Sequence[numpy.ndarray],
     threads: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.ndarray: ...
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def prepare_slices(
     hu: numpy.ndarray,
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],

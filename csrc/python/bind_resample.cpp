@@ -139,19 +139,21 @@ InputPlan input_plan(const PlanFields& fields) {
 // Room for what the engine writes: (C, depth, H, W) with as many planes as it needs between.
 FloatArray input_room(int64_t channels, const InputPlan& plan) {
     const auto& [depth, height, width] = plan.size;
-    return FloatArray({channels, input_channel_floats(plan) / (height * width), height, width});
+    COVFAST_REQUIRE(depth >= 1 && height >= 1 && width >= 1, SHAPE, "size: got (", depth, ", ", height, ", ", width,
+                    "), expected at least 1");
+    return FloatArray({channels, std::max<int64_t>(depth, plan.end[0] - plan.begin[0]), height, width});
 }
 
 // (C, size): its first planes, not copied.
-py::array first_planes(const FloatArray& room, const InputPlan& plan) {
+py::array_t<float> first_planes(const FloatArray& room, const InputPlan& plan) {
     return py::array_t<float>({room.shape(0), plan.size[0], room.shape(2), room.shape(3)},
                               {room.strides(0), room.strides(1), room.strides(2), room.strides(3)}, room.data(), room);
 }
 
 // kind, masked, low, high, mean, std of each channel.
 using NormFields = std::tuple<int, bool, float, float, float, float>;
-py::array run_prepare_input(const std::vector<py::array>& arrays, const std::vector<NormFields>& norms,
-                            const PlanFields& fields, int threads) {
+py::array_t<float> run_prepare_input(const std::vector<py::array>& arrays, const std::vector<NormFields>& norms,
+                                     const PlanFields& fields, int threads) {
     const InputPlan plan = input_plan(fields);
     const std::vector<RawChannel> channels = raw_channels(arrays);
     const auto count = static_cast<int64_t>(channels.size());
@@ -167,8 +169,8 @@ py::array run_prepare_input(const std::vector<py::array>& arrays, const std::vec
     return first_planes(y, plan);
 }
 
-py::array run_prepare_previous(const py::array& previous, const std::vector<int>& labels, const PlanFields& fields,
-                               const std::vector<py::array>& arrays, int threads) {
+py::array_t<float> run_prepare_previous(const py::array& previous, const std::vector<int>& labels,
+                                        const PlanFields& fields, const std::vector<py::array>& arrays, int threads) {
     const InputPlan plan = input_plan(fields);
     const std::vector<RawChannel> channels = raw_channels(arrays);
     const auto count = static_cast<int64_t>(labels.size());
