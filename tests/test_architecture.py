@@ -33,6 +33,7 @@ PYTHON = {
     "ops": {*BASE, "_core"},
     "component_ops": {*BASE, "_core"},
     "slice_ops": {*BASE, "_core"},
+    "resample_ops": {*BASE, "_core"},
     "sliding": {*BASE, "_core"},
     "window_ops": {*BASE, "_core"},
     "winograd_ops": {*BASE, "_core"},
