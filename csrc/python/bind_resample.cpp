@@ -108,6 +108,7 @@ std::pair<ByteArray, ByteArray> run_resample_labels(const FloatArray& x, std::ar
         DeviceArray<uint8_t> y(backend, plane), flags(backend, size[1]);
         const float* logits = reach(call, from, x.size());
         p.y = y.data(), p.bad = flags.data();
+        const Team team(threads);  // a loop a plane
         for (int64_t d = 0; d < size[0]; ++d) {
             p.below = logits + tables[0].first[d] * step, p.mix = tables[0].mix[d];
             p.above = p.mix == 0 ? nullptr : p.below + step;
