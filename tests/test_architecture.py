@@ -74,6 +74,7 @@ TORCH_PARTS = {
     "models/lungmask.py",
     "models/miniseg.py",
     "models/nnunet.py",
+    "models/nnunet_network.py",
     "models/nnunet_v1.py",
     "models/torch_archive.py",
     "models/unet.py",

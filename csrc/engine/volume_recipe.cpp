@@ -288,6 +288,7 @@ private:
         const std::array<int64_t, 4> stride{window, plan.window[1] * plan.window[2], plan.window[2], 1};
         Position position{progress_, "predict", 0, plan.count() * readings.count()};
         const Progress inner = position.inner();
+        const Team team(context_.threads);
         for (int64_t index = 0; index < plan.count(); ++index)
             for (int64_t reading = 0; reading < readings.count(); ++reading, ++position.done) {
                 const std::array<bool, 3>& flip = ensemble.flip(reading);
