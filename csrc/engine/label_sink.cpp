@@ -49,10 +49,6 @@ size_t LabelWriter::workspace_bytes(const LogitsGrid& grid, bool has_probabiliti
 }
 
 void LabelWriter::write(int64_t o, const float* plane, const float* next, int64_t channel_stride) {
-    if (output_.probabilities != nullptr) {
-        write_probabilities(o, plane, next, channel_stride);
-        return;
-    }
     if (is_plain_) {
         const View3<uint8_t>& labels = output_.labels;
         argmax({plane, grid_.channels, grid_.out[1], grid_.out[2], channel_stride, grid_.size[2], rule_.values.data(),
@@ -62,6 +58,7 @@ void LabelWriter::write(int64_t o, const float* plane, const float* next, int64_
         resample_argmax(label_params(o, plane, next, channel_stride), context_);
     }
     require_finite(o);
+    if (output_.probabilities != nullptr) write_probabilities(o, plane, next, channel_stride);
 }
 
 ResampleArgmaxParams LabelWriter::label_params(int64_t o, const float* plane, const float* next,
@@ -96,11 +93,6 @@ void LabelWriter::write_probabilities(int64_t o, const float* plane, const float
     });
     spline_axis(spline_params(column_weights_, mixed, channels * height, 1, wide), context_);
     spline_axis(spline_params(row_weights_, wide, channels, out_width, values), context_);
-    const View3<uint8_t>& labels = output_.labels;
-    argmax({values, channels, out_height, out_width, inside, out_width, rule_.values.data(), rule_.is_regions,
-            labels.data + o * labels.stride[0], labels.stride[1], labels.stride[2], bad_.data()},
-           context_);
-    require_finite(o);
     if (!rule_.is_regions && !rule_.is_probability) softmax({values, values, 1, channels, inside, false}, context_);
     const std::array<int64_t, 4>& stride = output_.stride;
     parallel_for(channels * out_height, 16, context_.threads, [&](int64_t begin, int64_t end) {

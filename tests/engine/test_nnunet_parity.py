@@ -42,7 +42,7 @@ def image(shape: tuple[int, int, int], channels: int = 1) -> npt.NDArray[np.floa
     made = np.zeros((channels, *shape), np.float32)
     inner = tuple(slice(2, n - 3) for n in shape)
     for channel in made:
-        noise = gaussian_filter(rng.standard_normal(shape), 1.5)
+        noise = gaussian_filter(rng.standard_normal(shape), 3)
         channel[inner] = (noise / noise.std() * 400 - 250)[inner]
     return np.round(made)
 
