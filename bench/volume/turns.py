@@ -104,7 +104,7 @@ def print_table(rows: dict[str, Any]) -> None:
 
 def options_of(stage: ModuleType, name: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(stage.__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", default="full", choices=("full", "small"))
+    parser.add_argument("--size", default="full", choices=tuple(stage.SIZES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--slow-runs", type=int, default=2)
