@@ -40,6 +40,7 @@ public:
     Package& operator=(const Package&) = delete;
 
     const std::string& file_name() const { return file_name_; }
+    uint64_t file_bytes() const { return file_bytes_; }  // mapped: weights that are read count as memory in use
     // {"format_version": 1, "name", "graph", "recipe", "labels", "input", "licence", "provenance", "checksum"}
     const Json& metadata() const { return metadata_; }
     // A float32 tensor. Throws FORMAT if there is none of that name or its elements are something else.

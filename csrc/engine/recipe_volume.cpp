@@ -10,12 +10,17 @@ namespace {
 
 constexpr size_t kMostChannels = 64, kMostMembers = 64;
 constexpr int kDeepestCascade = 4;
+constexpr double kLeastStep = 0.01;
 
 bool runs_windows(const Recipe& recipe) { return recipe.kind == Recipe::Kind::kWindows; }
 
 void require_behind_windows(const Json& stage, const Recipe& recipe) {
     COVFAST_REQUIRE(runs_windows(recipe), FORMAT, "recipe stage '", stage.text("stage"),
                     "': got it without a stage 'windows', expected one before");
+}
+
+void require_first(bool is_first, const Json& stage) {
+    COVFAST_REQUIRE(is_first, FORMAT, "recipe stage '", stage.text("stage"), "': got a second one, expected one");
 }
 
 template <class Value>
@@ -94,6 +99,7 @@ void parse_transpose(const Json& stage, Recipe& recipe) {
 
 void parse_normalise_channels(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"channels"});
+    require_first(recipe.volume.norms.empty(), stage);
     for (const Json& channel : stage.array("channels")) recipe.volume.norms.push_back(channel_norm(channel));
     COVFAST_REQUIRE(!recipe.volume.norms.empty() && recipe.volume.norms.size() <= kMostChannels, FORMAT,
                     "recipe stage 'normalise_channels', channels: got ", recipe.volume.norms.size(), ", expected 1 to ",
@@ -103,6 +109,7 @@ void parse_normalise_channels(const Json& stage, Recipe& recipe) {
 
 void parse_resample_volume(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"spacing_mm", "order", "order_z", "separate_z", "anisotropy"});
+    require_first(!recipe.volume.resamples, stage);
     const std::vector<double> spacing = stage.numbers("spacing_mm", 3);
     for (int axis = 0; axis < 3; ++axis) {
         COVFAST_REQUIRE(spacing[axis] == 0 || (spacing[axis] >= 1e-4 && spacing[axis] <= 1e6), FORMAT,
@@ -116,6 +123,7 @@ void parse_resample_volume(const Json& stage, Recipe& recipe) {
 
 void parse_previous(const Json& stage, Recipe& recipe) {
     only_keys(stage, {"member", "labels", "stages"});
+    require_first(recipe.volume.previous.recipe == nullptr, stage);
     static thread_local int depth = 0;
     COVFAST_REQUIRE(depth < kDeepestCascade, FORMAT, "recipe stage 'previous': got more than ", kDeepestCascade,
                     " in each other, expected fewer");
@@ -139,7 +147,7 @@ void parse_windows(const Json& stage, Recipe& recipe) {
     stage::Windows& windows = recipe.volume.windows;
     const std::vector<int64_t> size = stage.integers("size", 3, 1, kLargestSize);
     windows.options.window = {size[0], size[1], size[2]};
-    windows.options.step.fill(number_in(stage, "step", 1e-3, 1));
+    windows.options.step.fill(number_in(stage, "step", kLeastStep, 1));
     windows.options.importance = one_of<Importance>(
         stage, "importance", {{"gaussian", Importance::kGaussian}, {"constant", Importance::kConstant}});
     windows.options.plain_if_single = one_of<bool>(stage, "single", {{"weighted", false}, {"plain", true}});
@@ -153,6 +161,7 @@ void parse_network(const Json& stage, Recipe& recipe) {
         recipe.tile_stages.push_back(stage::RunNetwork{});
         return;
     }
+    require_first(recipe.volume.members.empty(), stage);
     if (stage.find("members") == nullptr) return;
     for (const Json& member : stage.array("members")) recipe.volume.members.push_back(member.as_text("members"));
     COVFAST_REQUIRE(recipe.volume.members.size() <= kMostMembers, FORMAT, "recipe stage 'network', members: got ",
@@ -206,6 +215,8 @@ void parse_components(const Json& stage, Recipe& recipe) {
                     "recipe stage 'components', connectivity: got ", keep.connectivity, ", expected 6, 18 or 26");
     if (stage.find("min_voxels") != nullptr) keep.min_voxels = stage.integer("min_voxels", 0, int64_t{1} << 50);
     for (const Json& group : stage.array("labels")) {
+        COVFAST_REQUIRE(keep.labels.size() < 256 && recipe.volume.components.size() < 256, FORMAT,
+                        "recipe stage 'components': got more than 256 groups or stages, expected fewer");
         keep.labels.emplace_back();
         for (const Json& label : group.as_array("labels"))
             keep.labels.back().push_back(static_cast<int>(label.as_integer("labels", 1, 255)));
@@ -217,6 +228,9 @@ void require_windows(const Recipe& recipe, const std::string& text) {
     const VolumeRecipe& volume = recipe.volume;
     COVFAST_REQUIRE(!volume.norms.empty() && volume.resamples, FORMAT, "recipe: got ", text,
                     ", expected 'normalise_channels' and 'resample_volume' before 'windows'");
+    COVFAST_REQUIRE(recipe.tile_stages.empty() && !volume.labels.values.empty(), FORMAT, "recipe: got ", text,
+                    ", expected only 'network', 'softmax', 'stitch', 'resample_logits' behind 'windows', and an argmax "
+                    "or regions at the end");
     COVFAST_REQUIRE(!recipe.finds_lungs && !recipe.crops, FORMAT,
                     "recipe: got 'lungs' before 'windows', expected a crop to 'nonzero' at most");
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/polling.h"
 #include "core/threads.h"
 #include "engine/session.h"
 #include "engine/stitcher.h"
@@ -16,6 +17,8 @@ namespace covfast {
 namespace {
 
 using Axes3 = std::array<int64_t, 3>;
+
+constexpr double kMostFloats = double{1LL << 38};  // of a prepared input: 1 TiB; products of sizes stay exact
 
 template <class T>
 std::array<T, 3> permuted(const std::array<T, 3>& values, const std::array<int, 3>& axes) {
@@ -81,6 +84,11 @@ struct Layout {
             input.size[axis] = static_cast<int64_t>(resampled);
             grid.out[axis] = extent;
         }
+        const double floats = static_cast<double>(recipe.norms.size() + recipe.previous.labels.size()) *
+                              static_cast<double>(input.size[0]) * static_cast<double>(input.size[1]) *
+                              static_cast<double>(input.size[2]);
+        COVFAST_REQUIRE(floats <= kMostFloats, MEMORY_LIMIT, "image: got ", floats,
+                        " voxels and channels at the model's spacing, expected at most ", kMostFloats);
         const AxisOrders in = axis_orders(recipe.input_orders, spacing_mm, target_mm);
         input.order = in.order, input.separate_axis = in.separate;
         windows = WindowPlan::create(input.size, recipe.windows.options);
@@ -170,29 +178,41 @@ LabelOutput inside(const LabelOutput& output, const VolumeRecipe& recipe, const 
 // Nothing is found outside the crop box: background, for certain.
 void clear(const LabelOutput& output, const LabelRule& rule, const Context& context) {
     const Axes3& size = output.labels.size;
-    parallel_for(size[0] * size[1], 64, context.threads, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row)
-            for (int64_t w = 0; w < size[2]; ++w) {
-                const int64_t d = row / size[1], h = row % size[1];
-                output.labels.at(d, h, w) = 0;
-                if (output.probabilities == nullptr) continue;
-                float* at = output.probabilities + d * output.stride[1] + h * output.stride[2] + w * output.stride[3];
-                for (size_t c = 0; c < rule.values.size(); ++c)
-                    at[static_cast<int64_t>(c) * output.stride[0]] = c == 0 && !rule.is_regions ? 1.0f : 0.0f;
+    const auto channels = static_cast<int64_t>(output.probabilities == nullptr ? 0 : rule.values.size());
+    struct Plan {
+        const LabelOutput& output;
+        const Axes3& size;
+        bool is_regions;
+    } const plan{output, size, rule.is_regions};
+    // Rows of the labels, then those of each channel's probabilities.
+    const RangeFn rows = [](const void* params, int64_t begin, int64_t end) {
+        const Plan& p = *static_cast<const Plan*>(params);
+        for (int64_t row = begin; row < end; ++row) {
+            const int64_t c = row / (p.size[0] * p.size[1]) - 1, d = row / p.size[1] % p.size[0], h = row % p.size[1];
+            if (c < 0) {
+                for (int64_t w = 0; w < p.size[2]; ++w) p.output.labels.at(d, h, w) = 0;
+                continue;
             }
-    });
+            const std::array<int64_t, 4>& stride = p.output.stride;
+            float* at = p.output.probabilities + c * stride[0] + d * stride[1] + h * stride[2];
+            for (int64_t w = 0; w < p.size[2]; ++w) at[w * stride[3]] = c == 0 && !p.is_regions ? 1.0f : 0.0f;
+        }
+    };
+    polled_parallel_for(rows, &plan, (1 + channels) * size[0] * size[1], 64, context.threads);
 }
 
-void keep_components(const std::vector<stage::KeepComponents>& stages, const View3<uint8_t>& labels, int threads) {
+void keep_components(const std::vector<stage::KeepComponents>& stages, const View3<uint8_t>& labels, int threads,
+                     const Progress& progress) {
     const View3<const uint8_t> seen{labels.data, labels.size, labels.stride};
     for (const stage::KeepComponents& stage : stages)
         for (const std::vector<int>& group : stage.labels) {
+            progress.poll("components", 0, 1);
             GroupTable table{};
             for (const int label : group) table[label] = 1;
             const Components components = find_components(seen, stage.connectivity, threads, &table);
             std::vector<uint8_t> kept = at_least(components, stage.min_voxels);
             if (stage.only_largest) {
-                const std::vector<uint8_t> largest = largest_of_each(components, Ties::kFirst);
+                const std::vector<uint8_t> largest = largest_of_each(components, Ties::kAll);  // as nnU-Net
                 for (size_t i = 0; i < kept.size(); ++i) kept[i] = kept[i] != 0 && largest[i] != 0;
             }
             clear_others(components, kept, labels, threads);
@@ -219,6 +239,7 @@ public:
 
     std::vector<StageTime> run(const LabelOutput& output) {
         StageClock clock(times_);
+        const PollScope scope(progress_, "prepare", 0, 1);
         const Axes3 size = image_.channels.front().size;
         Box box{{0, 0, 0}, size};
         if (recipe_.crops) {
@@ -235,9 +256,10 @@ public:
         const LabelOutput part = inside(output, recipe_, box);
         LabelRule rule = recipe_.labels;
         rule.is_probability = recipe_.has_softmax;
+        rule.rounds_to_half = accumulate_ == Accumulate::kNnunet;  // of a cascade's first network too
         LabelSink sink(with_channels(layout.grid, ensemble.out_channels()), rule, part, context_);
         stitch_windows(layout, ensemble, sink, clock);
-        keep_components(recipe_.components, output.labels, context_.threads);
+        keep_components(recipe_.components, output.labels, context_.threads, progress_);
         clock.stop("components");
         return times_;
     }
@@ -298,6 +320,7 @@ private:
                 if (recipe_.has_softmax)
                     softmax({arena.get(out), arena.get(out), 1, channels, window, false}, context_);
                 clock.stop("network");
+                const PollScope scope(inner, "predict", position.done, position.total);
                 stitcher.add(index, reading, arena.get(out), stride, flip);
                 clock.stop("stitch");
             }

@@ -9,6 +9,8 @@
 namespace covfast {
 namespace {
 
+constexpr int64_t kMostWindows = 1 << 20;  // along an axis: as many as the longest has voxels
+
 // compute_importance_map of MONAI 1.6.1: with less, corners of windows would hardly count beside their neighbours.
 constexpr float kMonaiFloor = 1e-3f;
 
@@ -61,6 +63,9 @@ WindowPlan WindowPlan::create(std::array<int64_t, 3> size, const WindowOptions& 
                         ", expected at least 1");
         COVFAST_REQUIRE(options.step[axis] > 0 && options.step[axis] <= 1, VALUE_RANGE, "step: got ",
                         options.step[axis], ", expected more than 0 and at most 1");
+        const double most = (static_cast<double>(padded) - window) / (window * options.step[axis]);
+        COVFAST_REQUIRE(most < kMostWindows, VALUE_RANGE, "step: got ", options.step[axis], " of a window of ", window,
+                        ", which makes ", most, " windows along an axis, expected fewer than ", kMostWindows);
         plan.starts[axis] = window_starts(padded, window, options.step[axis], options.placement);
         for (int64_t& start : plan.starts[axis]) start -= (padded - size[axis]) / 2;
     }

@@ -22,8 +22,8 @@ enum class Importance {
 };
 
 struct WindowOptions {
-    std::array<int64_t, 3> window;  // D, H, W
-    std::array<double, 3> step;     // of the window, in (0, 1]
+    std::array<int64_t, 3> window{};  // D, H, W
+    std::array<double, 3> step{};     // of the window, in (0, 1]
     Placement placement = Placement::kEven;
     Importance importance = Importance::kGaussian;
     bool plain_if_single = false;  // one window alone counts everywhere the same: nnU-Net v1
@@ -43,7 +43,6 @@ struct WindowPlan {
     int64_t count() const { return static_cast<int64_t>(starts[0].size() * starts[1].size() * starts[2].size()); }
     // First voxel of window `index`; D is the slowest axis: windows of one D follow each other.
     std::array<int64_t, 3> origin(int64_t index) const;
-    int64_t windows_of_one_depth() const { return static_cast<int64_t>(starts[1].size() * starts[2].size()); }
 };
 
 // Starts of the windows along one axis. kEven: ceil((size - window) / (window * step)) + 1 of them, each rounded half

@@ -54,8 +54,9 @@ public:
             apply(overrides);
             names = window_members(recipe_.volume);
         } else {
-            COVFAST_REQUIRE(overrides.members.empty(), VALUE_RANGE, "folds: got '", overrides.members.front(),
-                            "', expected None for a model that is no ensemble");
+            COVFAST_REQUIRE(overrides.members.empty() && overrides.step == 0 && overrides.accumulate == "float32",
+                            VALUE_RANGE,
+                            "folds, step, accumulate: got settings of windows, expected none for a model without them");
             if (recipe_.kind == Recipe::Kind::kSlices) names = slice_members(recipe_.slices);
         }
         for (const std::string& name : names)
@@ -85,6 +86,8 @@ public:
 
     Times run(const py::array& hu, const std::array<double, 3>& spacing_mm, py::array labels, py::array lungs,
               std::optional<py::array> probability, py::object progress, py::object cancel) const {
+        COVFAST_REQUIRE(finds_infection(), UNAVAILABLE,
+                        "model: got one with labels of its own, expected one for lungs and infection");
         const CaseInput input = case_input(hu, spacing_mm);
         const CaseOutput output{output_view<uint8_t>(labels, "labels"), output_view<uint8_t>(lungs, "lungs"),
                                 probability ? output_view<float>(*probability, "probability") : View3<float>{}};
@@ -106,7 +109,7 @@ public:
             image.channels.push_back({one.hu, one.is_float, one.size, one.stride});
         }
         LabelOutput output{output_view<uint8_t>(labels, "labels"), nullptr, {}};
-        if (probabilities) attach_probabilities(*probabilities, output);
+        if (probabilities) attach_probabilities(*probabilities, output_channels(), output);
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
         if (is_slices()) return named(run_slices(image, output, watcher.progress()));
@@ -116,6 +119,9 @@ public:
     // Bytes that a volume of this size needs beside itself and its labels, at most.
     size_t bytes_for(const std::array<int64_t, 3>& size, const std::array<double, 3>& spacing_mm,
                      bool has_probabilities) const {
+        COVFAST_REQUIRE(!finds_infection(), UNAVAILABLE,
+                        "model: got one for lungs and infection, expected one with labels of its own");
+        const py::gil_scoped_release nogil;
         if (is_slices()) return slices_bytes(recipe_.slices, slice_networks(), size, context_);
         return volume_bytes(recipe_.volume, members_, size, spacing_mm, has_probabilities, accumulate_, context_);
     }
@@ -151,14 +157,27 @@ private:
                             VALUE_RANGE, "folds: got '", member,
                             "', expected some of the model's own: ", joined(volume.members));
         if (!overrides.members.empty()) volume.members = overrides.members;
-        if (!overrides.mirror) volume.windows.mirrors = {};
-        if (overrides.step != 0) volume.windows.options.step.fill(overrides.step);
-        COVFAST_REQUIRE(overrides.step >= 0 && overrides.step <= 1, VALUE_RANGE, "step: got ", overrides.step,
-                        ", expected more than 0 and at most 1");
+        COVFAST_REQUIRE(overrides.step == 0 || (overrides.step >= 0.01 && overrides.step <= 1), VALUE_RANGE,
+                        "step: got ", overrides.step, ", expected 0.01 to 1");
+        change_windows(overrides, volume);
         COVFAST_REQUIRE(overrides.accumulate == "float32" || overrides.accumulate == "nnunet", VALUE_RANGE,
                         "accumulate: got '", overrides.accumulate, "', expected 'float32' or 'nnunet'");
         accumulate_ = overrides.accumulate == "nnunet" ? Accumulate::kNnunet : Accumulate::kFloat32;
-        volume.labels.rounds_to_half = accumulate_ == Accumulate::kNnunet;
+        const WindowOptions& windows = volume.windows.options;
+        const bool is_of_version_2 =
+            windows.importance == Importance::kGaussian && !windows.plain_if_single && !volume.has_softmax;
+        COVFAST_REQUIRE(accumulate_ == Accumulate::kFloat32 || is_of_version_2, VALUE_RANGE,
+                        "accumulate: got 'nnunet', expected 'float32' for a model that nnU-Net v2 did not train");
+    }
+
+    // Mirroring and step, of a cascade's first networks too.
+    static void change_windows(const Overrides& overrides, VolumeRecipe& volume) {
+        if (!overrides.mirror) volume.windows.mirrors = {};
+        if (overrides.step != 0) volume.windows.options.step.fill(overrides.step);
+        if (volume.previous.recipe == nullptr) return;
+        VolumeRecipe before = *volume.previous.recipe;
+        change_windows(overrides, before);
+        volume.previous.recipe = std::make_shared<const VolumeRecipe>(std::move(before));
     }
 
     static std::string joined(const std::vector<std::string>& names) {
@@ -192,14 +211,17 @@ private:
         return label_slices(recipe_, slice_networks(), input, output.labels, context_, progress);
     }
 
-    static void attach_probabilities(py::array& probabilities, LabelOutput& output) {
+    static void attach_probabilities(py::array& probabilities, int64_t channels, LabelOutput& output) {
         const std::array<int64_t, 3>& size = output.labels.size;
         COVFAST_REQUIRE(probabilities.ndim() == 4 && py::isinstance<py::array_t<float>>(probabilities), SHAPE,
                         "probabilities: got ", probabilities.ndim(), " axes, expected float32 (C, D, H, W)");
         for (int axis = 0; axis < 4; ++axis) {
-            COVFAST_REQUIRE(axis == 0 || probabilities.shape(axis) == size[axis - 1], SHAPE,
-                            "probabilities: got another size than the labels");
-            output.stride[axis] = probabilities.strides(axis) / static_cast<int64_t>(sizeof(float));
+            const int64_t expected = axis == 0 ? channels : size[axis - 1];
+            const auto item = static_cast<int64_t>(sizeof(float));
+            COVFAST_REQUIRE(probabilities.shape(axis) == expected && probabilities.strides(axis) % item == 0, SHAPE,
+                            "probabilities: got ", probabilities.shape(axis), " along axis ", axis, ", expected ",
+                            expected);
+            output.stride[axis] = probabilities.strides(axis) / item;
         }
         output.probabilities = static_cast<float*>(probabilities.mutable_data());
     }
