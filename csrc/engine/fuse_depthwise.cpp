@@ -41,14 +41,14 @@ bool is_depthwise(const Graph& graph, const Node& node) {
            is_square(node.stride) && is_square(node.padding) && node.dilation == Axes{1, 1, 1} && !node.fused.has_norm;
 }
 
+bool is_fused_operand(const Fused& f, int value) { return f.before == value || f.after == value || f.other == value; }
+
 // Whether the node uses the value's numbers, not its size alone.
 bool reads(const Node* reader, int value) {
     if (reader == nullptr) return true;
-    const Fused& f = reader->fused;
     const auto end =
         reader->inputs.begin() + static_cast<int64_t>(std::min(reader->inputs.size(), reader->op->read_inputs));
-    return std::find(reader->inputs.begin(), end, value) != end || f.before == value || f.after == value ||
-           f.other == value;
+    return std::find(reader->inputs.begin(), end, value) != end || is_fused_operand(reader->fused, value);
 }
 
 }  // namespace
@@ -58,7 +58,8 @@ void fuse_depthwise(Graph& graph) {
         const Node source = graph.nodes[i++];
         if (!is_pointwise(graph, source)) continue;
         const auto is_second = [&](const Node& node) {
-            return is_depthwise(graph, node) && node.inputs[0] == source.made;
+            return is_depthwise(graph, node) && node.inputs[0] == source.made &&
+                   !is_fused_operand(node.fused, source.made);
         };
         const auto second = std::find_if(graph.nodes.begin(), graph.nodes.end(), is_second);
         const std::vector<const Node*> readers = readers_of(graph, source.made);

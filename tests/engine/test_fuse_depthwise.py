@@ -63,3 +63,20 @@ def test_pair_that_differs_stays_two_steps(backend: str, tmp_path: Path, other: 
     expected = covfast.load(path, engine="torch", device="cpu")(x)
     span = float(np.ptp(expected[np.isfinite(expected)]))
     np.testing.assert_allclose(net(x), expected, rtol=0, atol=1e-5 * span)
+
+
+def test_pair_whose_first_result_is_added_to_the_second_stays_two_steps(backend: str, tmp_path: Path) -> None:
+    window: dict[str, Any] = {"dilation": [1, 1], "stride": [1, 1], "padding": [0, 0], "groups": 1}
+    wide = {**window, "stride": [2, 2], "padding": [2, 2], "groups": 6}
+    nodes = [
+        {"op": "conv", "inputs": ["x"], "output": "m", "weight": "wm", **window},
+        {"op": "conv", "inputs": ["m"], "output": "dw", "weight": "wd", "bias": "bd", **wide},
+        {"op": "add", "inputs": ["dw", "m"], "output": "y"},
+    ]
+    tensors = {"wm": normal(6, 3, 1, 1, seed=1), "wd": normal(6, 1, 5, 5, seed=2), "bd": normal(6, seed=3)}
+    graph = {"inputs": [{"name": "x", "channels": 3, "rank": 2}], "outputs": ["y"], "nodes": nodes}
+    path = write_package(tmp_path / "m.covfast", graph, tensors)
+    net, x = covfast.load(path), normal(2, 3, 1, 1)  # a stride of 2 leaves one pixel as it is
+    assert "pointwise_depthwise" not in steps(net)
+    expected = covfast.load(path, engine="torch", device="cpu")(x)
+    np.testing.assert_allclose(net(x), expected, rtol=0, atol=1e-5 * float(np.ptp(expected)))
