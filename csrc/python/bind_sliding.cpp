@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -40,27 +41,49 @@ std::array<int64_t, 4> strides_of(const py::array& array, const char* name) {
 
 Axes size_of(const py::array& array) { return {array.shape(1), array.shape(2), array.shape(3)}; }
 
-// Where finished planes go: labels at once, or the averages themselves. Holds on to the arrays.
+// Sets a flag while it lives.
+class Busy {
+public:
+    explicit Busy(std::atomic<bool>& flag) : flag_(flag) {
+        COVFAST_REQUIRE(!flag_.exchange(true), VALUE_RANGE,
+                        "stitcher: got a call while another one runs, expected one at a time");
+    }
+    ~Busy() { flag_ = false; }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+private:
+    std::atomic<bool>& flag_;
+};
+
+// Where finished planes go: labels at once, or the averages themselves. Holds on to the array.
 class ArraySink : public PlaneSink {
 public:
     ArraySink(const Axes& size, int64_t channels, const Context& context)
         : size_(size), channels_(channels), context_(context) {}
 
     void write_labels(py::array labels, std::vector<uint8_t> values, bool is_regions) {
+        require_first();
         COVFAST_REQUIRE(static_cast<int64_t>(values.size()) == channels_, SHAPE, "values: got ", values.size(),
                         " labels, expected ", channels_, ", one for each channel that the network gives");
-        labels_ = output_view<uint8_t>(labels, "labels");
-        COVFAST_REQUIRE(labels_.size == size_, SHAPE, "labels: got another size, expected that of the volume");
-        values_ = std::move(values), is_regions_ = is_regions, bad_.resize(size_[1]);
-        held_ = std::move(labels);
+        const View3<uint8_t> view = output_view<uint8_t>(labels, "labels");
+        COVFAST_REQUIRE(view.size == size_, SHAPE, "labels: got another size, expected that of the volume");
+        bad_.resize(size_[1]);
+        labels_ = view, values_ = std::move(values), is_regions_ = is_regions, held_ = std::move(labels);
     }
     void write_averages(py::array averages) {
+        require_first();
+        COVFAST_REQUIRE(py::isinstance<py::array_t<float>>(averages), DTYPE, "averages: got ",
+                        py::str(averages.dtype()).cast<std::string>(), ", expected float32");
         averages_stride_ = strides_of(averages, "averages");
         COVFAST_REQUIRE(size_of(averages) == size_ && averages.shape(0) == channels_ && averages_stride_[3] == 1, SHAPE,
                         "averages: got another shape or layout, expected (C, D, H, W) of the volume, rows dense");
-        averages_ = static_cast<float*>(averages.mutable_data());
         plane_.resize(channels_ * size_[1] * size_[2]);
-        held_ = std::move(averages);
+        averages_ = static_cast<float*>(averages.mutable_data()), held_ = std::move(averages);
+    }
+    void require_set() const {
+        COVFAST_REQUIRE(has_array(), VALUE_RANGE,
+                        "stitcher: got no array to write to, expected write_labels or write_averages first");
     }
 
     float* destination(int64_t) override { return averages_ != nullptr ? plane_.data() : nullptr; }
@@ -71,6 +94,10 @@ public:
     }
 
 private:
+    bool has_array() const { return labels_.data != nullptr || averages_ != nullptr; }
+    void require_first() const {
+        COVFAST_REQUIRE(!has_array(), VALUE_RANGE, "stitcher: got a second array to write to, expected one");
+    }
     bool label_plane(int64_t d, const float* values) {
         argmax({values, channels_, size_[1], size_[2], size_[1] * size_[2], size_[2], values_.data(), is_regions_,
                 &labels_.at(d, 0, 0), labels_.stride[1], labels_.stride[2], bad_.data()},
@@ -96,7 +123,7 @@ private:
     int64_t channels_;
     Context context_;
     py::array held_;
-    View3<uint8_t> labels_;
+    View3<uint8_t> labels_{};
     std::vector<uint8_t> values_, bad_;
     bool is_regions_ = false;
     float* averages_ = nullptr;
@@ -117,7 +144,14 @@ public:
     WindowStitcher(const WindowStitcher&) = delete;
     WindowStitcher& operator=(const WindowStitcher&) = delete;
 
-    ArraySink& sink() { return sink_; }
+    void write_labels(const py::array& labels, std::vector<uint8_t> values, bool regions) {
+        const Busy busy(is_busy_);
+        sink_.write_labels(labels, std::move(values), regions);
+    }
+    void write_averages(const py::array& averages) {
+        const Busy busy(is_busy_);
+        sink_.write_averages(averages);
+    }
     // One reading of a window: (C, window), mirrored along the axes of `flip`.
     void add(int64_t index, int64_t reading, const Floats& x, const Flips& flip) {
         const std::array<int64_t, 4> stride = strides_of(x, "x");
@@ -125,10 +159,14 @@ public:
                         "x: got another shape, expected (C, window)");
         const float* data = x.data();
         const py::gil_scoped_release nogil;
+        const Busy busy(is_busy_);
+        sink_.require_set();
         stitcher_.add(index, reading, data, stride, flip);
     }
     void finish() {
         const py::gil_scoped_release nogil;
+        const Busy busy(is_busy_);
+        sink_.require_set();
         stitcher_.finish();
     }
 
@@ -138,6 +176,7 @@ private:
     int64_t channels_;
     ArraySink sink_;
     Stitcher stitcher_;
+    std::atomic<bool> is_busy_{false};
 };
 
 // The window at `origin` of x (C, D, H, W) into y (C, window), contiguous.
@@ -183,15 +222,8 @@ void register_sliding(py::module_& m) {
     py::class_<WindowStitcher>(m, "WindowStitcher")
         .def(py::init<const WindowPlan&, int64_t, bool, int64_t, int>(), py::arg("plan"), py::arg("channels"),
              py::arg("nnunet"), py::arg("mirrors"), threads)
-        .def(
-            "write_labels",
-            [](WindowStitcher& s, const py::array& labels, std::vector<uint8_t> values, bool regions) {
-                s.sink().write_labels(labels, std::move(values), regions);
-            },
-            py::arg("labels"), py::arg("values"), py::arg("regions"))
-        .def(
-            "write_averages", [](WindowStitcher& s, const py::array& averages) { s.sink().write_averages(averages); },
-            py::arg("averages"))
+        .def("write_labels", &WindowStitcher::write_labels, py::arg("labels"), py::arg("values"), py::arg("regions"))
+        .def("write_averages", &WindowStitcher::write_averages, py::arg("averages"))
         .def("add", &WindowStitcher::add, py::arg("index"), py::arg("reading"), x, flip)
         .def("finish", &WindowStitcher::finish);
     m.def("gather_into", gather_into, x, py::arg("origin"), flip, py::arg("fill"), py::arg("y").noconvert(), threads);
