@@ -191,7 +191,9 @@ py::array_t<float> run_prepare_previous(const py::array& previous, const std::ve
 }
 
 std::pair<Axes, Axes> run_nonzero_box(const std::vector<py::array>& arrays, int threads) {
-    const Box box = nonzero_box(raw_channels(arrays), threads);
+    const std::vector<RawChannel> channels = raw_channels(arrays);
+    const py::gil_scoped_release nogil;
+    const Box box = nonzero_box(channels, threads);
     return {box.begin, box.end};
 }
 

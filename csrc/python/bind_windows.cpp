@@ -203,10 +203,12 @@ std::pair<ByteArray, ByteArray> run_argmax(const FloatArray& x, const ByteArray&
     p.values = call.put(values.data(), values.size());
     const Changed<uint8_t> labels(call, y), flags(call, bad);
     p.y = labels.data(), p.y_row_stride = p.width, p.y_stride = 1, p.bad = flags.data();
-    const py::gil_scoped_release nogil;
-    argmax(p, call.context());
-    labels.get(), flags.get();
-    return {y, bad};
+    {
+        const py::gil_scoped_release nogil;
+        argmax(p, call.context());
+        labels.get(), flags.get();
+    }
+    return {std::move(y), std::move(bad)};
 }
 
 }  // namespace
