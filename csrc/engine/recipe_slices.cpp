@@ -5,6 +5,8 @@
 namespace covfast {
 namespace {
 
+constexpr int64_t kLargestSlice = 4096;  // as large as CT slices get; one f32 channel of it is 64 MiB
+
 void require_behind_slices(const Json& stage, const Recipe& recipe) {
     COVFAST_REQUIRE(recipe.kind == Recipe::Kind::kSlices, FORMAT, "recipe stage '", stage.text("stage"),
                     "': got it without a stage 'slices', expected one before");
@@ -19,7 +21,7 @@ void parse_slices(const Json& stage, Recipe& recipe) {
     COVFAST_REQUIRE(crop == "body" || crop == "none", FORMAT, "recipe stage 'slices', crop: got '", crop,
                     "', expected 'body' or 'none'");
     recipe.slices.crops_body = crop == "body";
-    const std::vector<int64_t> size = stage.integers("size", 2, 1, kLargestSize);
+    const std::vector<int64_t> size = stage.integers("size", 2, 1, kLargestSlice);
     recipe.slices.size = {size[0], size[1]};
     recipe.slices.low_hu = static_cast<float>(number_in(stage, "low_hu", -kLargestHu, kLargestHu));
     recipe.slices.high_hu = static_cast<float>(number_in(stage, "high_hu", -kLargestHu, kLargestHu));

@@ -1,5 +1,5 @@
 // One pass for each network:
-//   1. Batches of kBatch slices: body box, zoom of order 1, [low, high] HU to [0, 1]; network; argmax.
+//   1. Batches of slices: body box, zoom of order 1, [low, high] HU to [0, 1]; network; argmax.
 //   2. The labels of the network's size, cleaned as a volume.
 //   3. Each slice zoomed back, order 0, into its box; 0 outside.
 // Then, with a second network: voxels that only it labels get a spare value, which joins its neighbours; voxels that
@@ -22,14 +22,18 @@
 namespace covfast {
 namespace {
 
-// Slices prepared and labelled at a time: enough for the threads, and their memory, 1 MiB each, stays small.
-constexpr int64_t kBatch = 16;
+constexpr int64_t kBatch = 16;             // slices prepared and labelled at a time: enough for the threads,
+constexpr int64_t kBatchFloats = 1 << 24;  // and less where their numbers would take more than 64 MiB
 
 using Networks = std::vector<std::shared_ptr<const Network>>;
 
 View3<uint8_t> contiguous(std::vector<uint8_t>& memory, int64_t depth, int64_t height, int64_t width) {
     memory.resize(depth * height * width);
     return {memory.data(), {depth, height, width}, {height * width, width, 1}};
+}
+
+int64_t batch_of(const SliceRecipe& recipe, int64_t channels) {
+    return std::clamp<int64_t>(kBatchFloats / (recipe.size[0] * recipe.size[1] * (1 + channels)), 1, kBatch);
 }
 
 HuSlice slice_of(const SliceRecipe& recipe, const CaseInput& input, int64_t d) {
@@ -80,20 +84,20 @@ public:
     }
 
     void run(const View3<uint8_t>& labels, const Progress& progress, int64_t pass, int64_t passes) {
-        const int64_t depth = input_.size[0];
+        const int64_t depth = input_.size[0], channels = session_.out_shape().channels;
+        const int64_t batch = batch_of(recipe_, channels);
         std::vector<uint8_t> memory;
         const View3<uint8_t> small = contiguous(memory, depth, recipe_.size[0], recipe_.size[1]);
-        std::vector<float> in(kBatch * pixels()), out(kBatch * pixels() * session_.out_shape().channels);
+        std::vector<float> in(batch * pixels()), out(batch * pixels() * channels);
         StageClock clock(times_);
-        for (int64_t d = 0; d < depth; d += kBatch) {
-            const int64_t n = std::min(kBatch, depth - d);
+        for (int64_t d = 0; d < depth; d += batch) {
+            const int64_t n = std::min(batch, depth - d);
             prepare_slices(recipe_, input_, d, n, &boxes_[d], in.data(), context_.threads);
             clock.stop("slices");
             for (int64_t i = 0; i < n; ++i) {
                 Position position{progress, "slices", pass * depth + d + i, passes * depth};
                 progress.poll("slices", position.done, position.total);
-                float* scores = out.data() + i * pixels() * session_.out_shape().channels;
-                session_.run(in.data() + i * pixels(), scores, 1, position.inner());
+                session_.run(in.data() + i * pixels(), out.data() + i * pixels() * channels, 1, position.inner());
             }
             clock.stop("network");
             choose(d, n, out.data(), small);
@@ -184,6 +188,16 @@ uint8_t mark_spare(const View3<uint8_t>& labels, const View3<uint8_t>& filling, 
     return static_cast<uint8_t>(spare);
 }
 
+// Bytes that one pass takes for so many slices, packed weights left out. Cleaning holds runs of labels and one label's
+// mask: less than two bytes for each of what it cleans.
+size_t pass_bytes(const SliceRecipe& recipe, const std::shared_ptr<const Network>& network, int64_t depth,
+                  const Context& context) {
+    const Session session(network, context, {1, recipe.size[0], recipe.size[1]});
+    const int64_t channels = session.out_shape().channels, pixels = recipe.size[0] * recipe.size[1];
+    const size_t batch = batch_of(recipe, channels) * pixels * (1 + channels) * sizeof(float);
+    return session.workspace_bytes() + batch + 3 * depth * pixels;
+}
+
 }  // namespace
 
 void prepare_slices(const SliceRecipe& recipe, const CaseInput& input, int64_t first, int64_t n, SliceBox* boxes,
@@ -207,17 +221,14 @@ std::vector<std::string> slice_members(const SliceRecipe& recipe) {
 
 size_t slices_bytes(const SliceRecipe& recipe, const Networks& networks, const std::array<int64_t, 3>& size,
                     const Context& context) {
-    const int64_t pixels = recipe.size[0] * recipe.size[1], voxels = size[0] * size[1] * size[2];
-    size_t network_bytes = 0;
-    for (const auto& network : networks) {
-        const Session session(network, context, {1, recipe.size[0], recipe.size[1]});
-        const size_t batch = kBatch * pixels * (1 + session.out_shape().channels) * sizeof(float);
-        network_bytes = std::max(network_bytes, session.workspace_bytes() + batch);
+    size_t greatest = pass_bytes(recipe, networks.front(), size[0], context);
+    size_t kept = networks.front()->package().file_bytes();
+    for (const auto& network : networks) kept += network->packed_bytes();
+    if (recipe.fill != nullptr) {
+        greatest = std::max(greatest, pass_bytes(*recipe.fill, networks.back(), size[0], context));
+        kept += 3 * size[0] * size[1] * size[2];  // the filling labels, and cleaning both together
     }
-    for (const auto& network : networks) network_bytes += network->packed_bytes();
-    // Cleaning holds runs of labels and one label's mask: less than two bytes for each of what it cleans.
-    const int64_t cleaned = (recipe.fill != nullptr ? voxels : 0) + size[0] * pixels;
-    return network_bytes + size[0] * pixels + 2 * cleaned + (recipe.fill != nullptr ? voxels : 0);
+    return kept + greatest;
 }
 
 std::vector<StageTime> label_slices(const Recipe& recipe, const Networks& networks, const CaseInput& input,

@@ -161,6 +161,7 @@ def test_clean_lung_labels_of_nothing_is_nothing() -> None:
     "recipe",
     [
         [ORIENT, *stages(size=[0, 32])],
+        [ORIENT, *stages(size=[32, 4097])],
         [ORIENT, *stages(crop="lungs")],
         [ORIENT, *stages(low_hu=700)],
         [{"stage": "orient", "to": "SAR"}, *stages()],
@@ -196,6 +197,26 @@ def test_slices_cancel_and_memory_limit_stop_the_run(tmp_path: Path) -> None:
         covfast.Segmenter(path)((body(), SPACING), cancel=cancel)
     with pytest.raises(MemoryLimitError):
         run(path, body(), memory_limit="1MiB")
+
+
+def test_slices_large_ones_come_in_smaller_batches(tmp_path: Path) -> None:
+    path, hu = write(tmp_path / "m.covfast", [ORIENT, *stages(size=[1900, 2000])]), body()
+    hu[3, 10:16, 40:60] = -700
+    labels = run(path, hu)
+    assert labels[3].sum() > labels[4].sum()
+    for d in range(len(hu)):
+        np.testing.assert_array_equal(run(path, hu[d : d + 1])[0], labels[d])
+    run(path, hu, memory_limit="600MiB")  # with 16 slices at a time: more than 1 GiB
+
+
+def test_slices_memory_of_a_larger_filling_network_counts(tmp_path: Path) -> None:
+    def with_filling_of(size: int) -> Path:
+        fill = {"stage": "fill_from", "member": "wide", "stages": stages(size=[size, size])}
+        return write(tmp_path / f"{size}.covfast", [ORIENT, *stages(fill)], {"main": -400.0, "wide": -200.0})
+
+    run(with_filling_of(32), body(), memory_limit="200MiB")
+    with pytest.raises(MemoryLimitError):
+        run(with_filling_of(1024), body(), memory_limit="200MiB")
 
 
 @pytest.mark.parametrize(
