@@ -11,9 +11,9 @@
 namespace covfast {
 namespace {
 
-constexpr int64_t kLeastVoxels = 3;   // smaller regions join nothing; that no largest one is left of them is likely
-constexpr int64_t kLargestHole = 63;  // of a volume of one slice, in pixels
-constexpr int kPollEvery = 64;        // regions
+constexpr int64_t kLeastVoxels = 3;      // smaller regions join nothing; that no largest one is left of them is likely
+constexpr int64_t kLargestHole = 63;     // of a volume of one slice, in pixels
+constexpr int64_t kPollEvery = 1 << 14;  // spans, a region one at least: about a millisecond
 
 struct Span {
     int64_t row;  // d * H + h
@@ -41,11 +41,17 @@ public:
     }
 
     void join_small(const Progress& progress) {
-        int64_t done = 0;
+        int64_t done = 0, handled = kPollEvery;
         for (const int32_t region : order_) {
-            if (done++ % kPollEvery == 0) progress.poll("lung_components", done, static_cast<int64_t>(order_.size()));
+            if (handled >= kPollEvery) {
+                progress.poll("lung_components", done, static_cast<int64_t>(order_.size()));
+                handled = 0;
+            }
+            ++done, ++handled;
             const bool is_smaller = voxels_[region] < most_[value_of(region)] || is_spare(region);
-            if (is_smaller && voxels_[region] >= kLeastVoxels) join(region, neighbour_of(region));
+            if (!is_smaller || voxels_[region] < kLeastVoxels) continue;
+            join(region, neighbour_of(region));
+            handled += static_cast<int64_t>(reach_.size());
         }
     }
 
