@@ -336,13 +336,11 @@ int64_t input_channel_floats(const InputPlan& plan) {
     return std::max(plan.size[0], plan.end[0] - plan.begin[0]) * plan.size[1] * plan.size[2];
 }
 
-int64_t input_floats(int64_t channels, const InputPlan& plan) { return channels * input_channel_floats(plan); }
-
 int64_t input_scratch_bytes(const std::vector<ChannelNorm>& norms, const InputPlan& plan, int threads) {
     const Axes3 in = box_size(plan);
     bool is_masked = false;
     for (const ChannelNorm& norm : norms) is_masked = is_masked || uses_mask(norm, !plan.normalise_first);
-    const int64_t mask = in[0] * in[1] * in[2] + (plan.normalise_first ? 0 : input_floats(1, plan));
+    const int64_t mask = in[0] * in[1] * in[2] + (plan.normalise_first ? 0 : input_channel_floats(plan));
     return ChannelInput::scratch_floats(plan, thread_count(threads)) * static_cast<int64_t>(sizeof(float)) +
            (is_masked ? mask : 0);
 }

@@ -39,8 +39,6 @@ struct InputPlan {
 // Floats that prepare_input writes for one channel: max(D before, D after) planes. The channel's result lies in the
 // first plan.size[0] of them.
 int64_t input_channel_floats(const InputPlan& plan);
-// Of all channels: out of prepare_input.
-int64_t input_floats(int64_t channels, const InputPlan& plan);
 // Bytes that prepare_input holds beside `out`.
 int64_t input_scratch_bytes(const std::vector<ChannelNorm>& norms, const InputPlan& plan, int threads);
 
