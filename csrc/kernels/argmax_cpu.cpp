@@ -1,7 +1,7 @@
 // Four registers of columns at a time, all channels of them one after the other: the best numbers and their labels stay
 // in registers, each x is read once and nothing else is stored but one byte a voxel. Memory bound.
-#include "cpu/simd.h"
 #include "kernels/argmax_body.h"
+#include "kernels/label_lanes.h"
 #include "kernels/table.h"
 
 namespace covfast::COVFAST_ISA {
@@ -11,15 +11,10 @@ constexpr int64_t kRowsPerBlock = 32;
 constexpr int kRegisters = 4;
 constexpr int64_t kColumns = kRegisters * kVecLanes;
 
-typedef int32_t Lanes __attribute__((vector_size(4 * kVecLanes)));
-typedef uint8_t Bytes __attribute__((vector_size(kVecLanes)));
-
 struct Columns {
     Lanes label[kRegisters];
     Lanes bad;
 };
-
-Lanes not_finite(Vec v) { return ~(v - v == 0); }
 
 void greatest(const ArgmaxParams& p, const float* x, Columns& out) {
     Vec best[kRegisters];
@@ -31,7 +26,7 @@ void greatest(const ArgmaxParams& p, const float* x, Columns& out) {
         const Lanes value = Lanes{} + p.values[c];
         for (int r = 0; r < kRegisters; ++r) {
             const Vec v = load(x + c * p.channel_stride + r * kVecLanes);
-            const Lanes wins = (v > best[r]) | ((v != v) & (best[r] == best[r]));
+            const Lanes wins = beats(v, best[r]);
             best[r] = wins ? v : best[r];
             out.label[r] = wins ? value : out.label[r];
         }

@@ -1,6 +1,7 @@
 // Per-voxel body of resample_argmax, for resample_argmax.cu; the CPU twin keeps the same order of mixing.
 #pragma once
 #include "cpu/isa.h"
+#include "kernels/argmax_body.h"
 #include "kernels/half_body.h"
 #include "kernels/resample_argmax.h"
 
@@ -8,9 +9,6 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 COVFAST_HD inline float lerp(float a, float b, float mix) { return a + mix * (b - a); }
-
-// An infinite number less itself is NaN, as NaN is.
-COVFAST_HD inline bool is_not_finite(float v) { return !(v - v == 0.0f); }
 
 // Channel c at output (r, w). What has no share is not read.
 COVFAST_HD inline float resampled_logit(const ResampleArgmaxParams& p, int64_t c, int64_t r, int64_t w) {
@@ -33,17 +31,17 @@ COVFAST_HD inline float resampled_logit(const ResampleArgmaxParams& p, int64_t c
 COVFAST_HD inline uint8_t resampled_label(const ResampleArgmaxParams& p, int64_t r, int64_t w, bool& bad) {
     float best = resampled_logit(p, 0, r, w);
     uint8_t label = p.regions && !(best > 0.0f) ? 0 : p.values[0];
-    bad = p.regions && is_not_finite(best);
+    bad = p.regions && argmax_is_bad(best);
     for (int64_t c = 1; c < p.channels; ++c) {
         const float v = resampled_logit(p, c, r, w);
         if (p.regions) {
             if (v > 0.0f) label = p.values[c];
-            bad = bad || is_not_finite(v);
+            bad = bad || argmax_is_bad(v);
         } else if (v > best || (v != v && best == best)) {
             best = v, label = p.values[c];
         }
     }
-    if (!p.regions) bad = is_not_finite(best);
+    if (!p.regions) bad = argmax_is_bad(best);
     return label;
 }
 

@@ -7,8 +7,8 @@
 //
 // Along columns, a vector of outputs lies within two vectors of inputs unless the columns shrink by nearly a half: then
 // AVX-512 picks them from two registers, else they are fetched one by one.
-#include "cpu/simd.h"
 #include "kernels/half_body.h"
+#include "kernels/label_lanes.h"
 #include "kernels/resample_argmax.h"
 #include "kernels/table.h"
 
@@ -22,9 +22,6 @@ namespace {
 constexpr int64_t kRowsPerBlock = 32;
 constexpr int64_t kLineFloats = 20 << 10;  // both slots
 constexpr int64_t kMaxTile = 1024, kSpan = 2048;
-
-typedef int32_t Lanes __attribute__((vector_size(4 * kVecLanes)));
-typedef uint8_t Bytes __attribute__((vector_size(kVecLanes)));
 
 // What one block keeps on the stack.
 struct Tile {
@@ -111,8 +108,6 @@ inline Vec to_half_and_back(Vec v) {
 #endif
 }
 
-inline Lanes not_finite(Vec v) { return ~(v - v == 0); }
-
 // One vector of labels between two lines, at column w of the tile.
 template <bool kRegions, bool kHalf>
 inline Lanes labels_of(const ResampleArgmaxParams& p, const float* a, const float* b, int64_t padded, float mix,
@@ -130,7 +125,7 @@ inline Lanes labels_of(const ResampleArgmaxParams& p, const float* a, const floa
         } else if (c == 0) {
             best = v, label = value;
         } else {
-            const Lanes wins = (v > best) | ((v != v) & (best == best));
+            const Lanes wins = beats(v, best);
             best = wins ? v : best;
             label = wins ? value : label;
         }
