@@ -5,13 +5,15 @@ functions of this module, never classes or functions of torch, numpy or Python; 
 comes out is plain: dict, list, tuple, set, text, numbers, numpy arrays, and `StoredTensor` for tensors.
 """
 
+# mypy: allow-subclassing-any
+
 from __future__ import annotations
 
 import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
 
@@ -43,6 +45,9 @@ class StoredTensor:
     first: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise pickle.UnpicklingError("a state for a tensor")
 
 
 class _Allowed:
@@ -112,6 +117,26 @@ class _Array:
             self.value = dtype.numbers(data, sizes[::-1]).T if is_fortran else dtype.numbers(data, sizes)
 
 
+def _keyed(*args: Any) -> _Dict:
+    """An ordered dictionary, empty or of pairs."""
+    pairs = list(args[0]) if args else []
+    for key, _ in pairs:
+        _require_plain_key(key)
+    return _Dict(pairs)
+
+
+def _members(kind: type[set[Any]] | type[frozenset[Any]]) -> Callable[..., Any]:
+    """A set of the entries of a list."""
+
+    def call(entries: Any = ()) -> Any:
+        listed = list(entries)
+        for entry in listed:
+            _require_plain_key(entry)
+        return kind(listed)
+
+    return call
+
+
 def _sizes(shape: object) -> tuple[int, ...]:
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise pickle.UnpicklingError("a shape that is no tuple of sizes")
@@ -159,6 +184,8 @@ def _first(value: object, *_: object) -> object:
 
 
 def _text(*args: object) -> str:
+    if not all(isinstance(part, (str, int)) for part in args):
+        raise pickle.UnpicklingError("a device of unknown kind")
     return ":".join(map(str, args))
 
 
@@ -192,14 +219,14 @@ _NUMPY: dict[str, Any] = {
     "_codecs.encode": _encode,
 }
 _PLAIN: dict[str, Any] = {
-    "collections.OrderedDict": _Dict,
+    "collections.OrderedDict": _keyed,
     "collections.defaultdict": lambda *_: _Dict(),
     **{
         f"{home}.{name}": call
         for home in ("builtins", "__builtin__")
         for name, call in (
-            ("set", set),
-            ("frozenset", frozenset),
+            ("set", _members(set)),
+            ("frozenset", _members(frozenset)),
             ("list", list),
             ("tuple", tuple),
             ("bytes", _no_bytes),
@@ -223,7 +250,23 @@ TORCH_GLOBALS: Mapping[str, Any] = {**NUMPY_GLOBALS, **_TORCH}
 """Names that a checkpoint of torch may hold."""
 
 
-class _Unpickler(pickle.Unpickler):
+def _require_plain_key(key: object, depth: int = 0) -> None:
+    """Refuse a key or member that is not made of a few numbers and texts: to hash nested tuples takes the C stack."""
+    if isinstance(key, tuple) and depth < 3:
+        for part in key:
+            _require_plain_key(part, depth + 1)
+    elif not isinstance(key, (str, bytes, int, float, complex, type(None))):
+        raise pickle.UnpicklingError(f"a key of type {type(key).__name__}")
+
+
+_Python: Any = pickle._Unpickler  # its parts are not in the type stubs
+
+
+class _Unpickler(_Python):
+    """The standard library's unpickler in Python, which lets the keys be looked at before they are hashed."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_Python.dispatch)
+
     def __init__(self, file: BinaryIO, name: str, table: Mapping[str, Any]) -> None:
         super().__init__(file)
         self._name, self._table = name, table
@@ -244,10 +287,46 @@ class _Unpickler(pickle.Unpickler):
         first = 0
         if len(pid) == 6 and pid[5] is not None:  # (key of the part, first element, elements)
             first, numel = int(pid[5][1]), int(pid[5][1]) + int(pid[5][2])
-        fits = tag == "storage" and kind in STORAGES and isinstance(key, str) and isinstance(numel, int) and numel >= 0
-        if not fits or first < 0 or numel > 1 << 48:
+        are_texts = all(isinstance(part, str) for part in (tag, kind, key))
+        if not are_texts or tag != "storage" or kind not in STORAGES:
             raise pickle.UnpicklingError("a storage of unknown kind")
+        if not isinstance(numel, int) or not 0 <= first <= numel <= 1 << 48:
+            raise pickle.UnpicklingError("a storage of unknown size")
         return StoredTensor(key, kind, numel, first, (), ())
+
+    def _look_at_one_key(self) -> None:
+        _require_plain_key(self.stack[-2])
+        super().load_setitem()
+
+    def _look_at_keys(self) -> None:
+        for key in self.stack[::2]:  # since the mark: key, value, key, value
+            _require_plain_key(key)
+
+    def _look_at_items(self) -> None:
+        self._look_at_keys()
+        super().load_setitems()
+
+    def _look_at_dict(self) -> None:
+        self._look_at_keys()
+        super().load_dict()
+
+    def _look_at_members(self) -> None:
+        for member in self.stack:
+            _require_plain_key(member)
+
+    def _look_at_added(self) -> None:
+        self._look_at_members()
+        super().load_additems()
+
+    def _look_at_frozen(self) -> None:
+        self._look_at_members()
+        super().load_frozenset()
+
+    dispatch[pickle.SETITEM[0]] = _look_at_one_key
+    dispatch[pickle.SETITEMS[0]] = _look_at_items
+    dispatch[pickle.DICT[0]] = _look_at_dict
+    dispatch[pickle.ADDITEMS[0]] = _look_at_added
+    dispatch[pickle.FROZENSET[0]] = _look_at_frozen
 
 
 def load(file: BinaryIO, name: str, table: Mapping[str, Any] = NUMPY_GLOBALS) -> Any:

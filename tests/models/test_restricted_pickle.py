@@ -64,6 +64,9 @@ HOSTILE = [
     b"ctorch._utils\n_rebuild_tensor_v2\n.",
     b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
     b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.",  # a key of a million tuples in each other
+    b"\x80\x02c__builtin__\nfrozenset\n])" + b"\x85" * 1_000_000 + b"a\x85R.",
+    b"\x80\x04\x8f()" + b"\x85" * 1_000_000 + b"\x90.",
     b"Pouter\n.",
     b"",
     b"(",
