@@ -40,7 +40,7 @@ public:
         sort_runs();
     }
 
-    void join_small(const Progress& progress) {
+    void join_small(const Progress& progress, const PollScope& scope) {
         int64_t done = 0, handled = kPollEvery;
         for (const int32_t region : order_) {
             if (handled >= kPollEvery) {
@@ -50,7 +50,7 @@ public:
             ++done, ++handled;
             const bool is_smaller = voxels_[region] < most_[value_of(region)] || is_spare(region);
             if (!is_smaller || voxels_[region] < kLeastVoxels) continue;
-            join(region, neighbour_of(region));
+            join(region, neighbour_of(region, scope));
             handled += static_cast<int64_t>(reach_.size());
         }
     }
@@ -88,8 +88,26 @@ private:
             }
     }
 
+    // In parts of kPollEvery that are merged: a spare region may be as large as the volume.
+    void sort_reach(const PollScope& scope) {
+        const auto is_before = [](const Span& a, const Span& b) {
+            return a.row != b.row ? a.row < b.row : a.begin < b.begin;
+        };
+        const auto n = static_cast<int64_t>(reach_.size());
+        const auto at = [&](int64_t i) { return reach_.begin() + std::min(i, n); };
+        for (int64_t i = 0; i < n; i += kPollEvery) {
+            std::sort(at(i), at(i + kPollEvery), is_before);
+            if (n > kPollEvery) scope.poll();
+        }
+        for (int64_t part = kPollEvery; part < n; part *= 2)
+            for (int64_t i = 0; i + part < n; i += 2 * part) {
+                std::inplace_merge(at(i), at(i + part), at(i + 2 * part), is_before);
+                scope.poll();
+            }
+    }
+
     // The voxels that a cross around the region's reaches, row by row, those of the region included; each once.
-    void reach(int32_t region) {
+    void reach(int32_t region, const PollScope& scope) {
         reach_.clear();
         const int64_t height = size_[1], depth = size_[0];
         const auto width = static_cast<int32_t>(size_[2]);
@@ -103,8 +121,7 @@ private:
                 if (d > 0) reach_.push_back({span.row - height, span.begin, span.end});
                 if (d + 1 < depth) reach_.push_back({span.row + height, span.begin, span.end});
             }
-        std::sort(reach_.begin(), reach_.end(),
-                  [](const Span& a, const Span& b) { return a.row != b.row ? a.row < b.row : a.begin < b.begin; });
+        sort_reach(scope);
         size_t kept = 0;
         for (size_t i = 1; i < reach_.size(); ++i) {
             if (reach_[i].row == reach_[kept].row && reach_[i].begin <= reach_[kept].end)
@@ -116,11 +133,13 @@ private:
     }
 
     // The region that most of the reached voxels belong to, the first one of equals; itself if there is none.
-    int32_t neighbour_of(int32_t region) {
-        reach(region);
+    int32_t neighbour_of(int32_t region, const PollScope& scope) {
+        reach(region, scope);
         counts_.resize(found_.list.size());
         touched_.clear();
+        int64_t handled = 0;
         for (const Span& span : reach_) {
+            if (++handled % kPollEvery == 0) scope.poll();
             const auto row_end = found_.runs.begin() + found_.row_first[span.row + 1];
             auto run = std::partition_point(found_.runs.begin() + found_.row_first[span.row], row_end,
                                             [&](const ComponentRun& r) { return r.end <= span.begin; });
@@ -227,7 +246,7 @@ void keep_largest_filled(const View3<uint8_t>& labels, int threads) {
 void clean_lung_labels(const View3<uint8_t>& labels, uint8_t spare, int threads, const Progress& progress) {
     const PollScope scope(progress, "lung_components", 0, 1);
     Regions regions(values(labels), spare, threads);
-    regions.join_small(progress);
+    regions.join_small(progress, scope);
     regions.paint(labels, threads);
     keep_largest_filled(labels, threads);
     scope.poll();
