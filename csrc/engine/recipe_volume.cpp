@@ -40,11 +40,9 @@ stage::GridOrders grid_orders(const Json& stage, int64_t highest_order) {
     orders.order_z = static_cast<int>(stage.integer("order_z", 0, highest_order));
     COVFAST_REQUIRE(orders.order != 2 && orders.order_z != 2, FORMAT, "recipe stage '", stage.text("stage"),
                     "', order: got 2, expected 0, 1 or 3");
-    const std::string separate = stage.at("separate_z").print();
-    COVFAST_REQUIRE(separate == "\"auto\"" || separate == "true" || separate == "false", FORMAT, "recipe stage '",
-                    stage.text("stage"), "', separate_z: got ", separate, ", expected true, false or \"auto\"");
     using Orders = stage::GridOrders;
-    orders.separate_z = separate == "true" ? Orders::kAlways : separate == "false" ? Orders::kNever : Orders::kAuto;
+    orders.separate_z = one_of<Orders::SeparateZ>(
+        stage, "separate_z", {{"auto", Orders::kAuto}, {"never", Orders::kNever}, {"always", Orders::kAlways}});
     orders.anisotropy = number_in(stage, "anisotropy", 0, 1e6);
     return orders;
 }
