@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast import _core
-from covfast.errors import Cancelled, DTypeError, ShapeError, ValueRangeError, describe
+from covfast import sliding_arguments as arguments
+from covfast.errors import Cancelled, DTypeError, MemoryLimitError, ShapeError, ValueRangeError, describe
 
 PLACEMENTS = ("fixed", "even")
 IMPORTANCES = ("constant", "gaussian", "gaussian_centred")
@@ -35,13 +36,7 @@ class _Volume(NamedTuple):
     array: Floats  # (C, D, H, W)
     is_flat: bool  # the network takes and gives (N, C, H, W)
     is_image: bool  # the volume itself is (C, H, W)
-    wrap: Callable[[Floats], Any]
-
-
-def _one_of(name: str, value: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise ValueRangeError(describe(name, repr(value), f"one of {tuple(choices)}"))
-    return value
+    wrap: Callable[[Floats], Any] | None  # None: the network takes arrays
 
 
 def _as_array(x: Any) -> npt.NDArray[Any]:
@@ -53,22 +48,37 @@ def _as_array(x: Any) -> npt.NDArray[Any]:
 
 
 def _floats(x: Any, name: str) -> Floats:
+    """Raises: DTypeError."""
+    got, expected = "None" if x is None else f"a {type(x).__name__}", "an array or tensor of numbers"
     try:
         array = _as_array(x)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DTypeError(describe(name, f"a {type(x).__name__}", "an array or tensor of numbers")) from error
+        raise DTypeError(describe(name, got, expected)) from error
     if array.dtype.kind not in "fiub":
-        raise DTypeError(describe(name, array.dtype, "an array or tensor of numbers"))
+        raise DTypeError(describe(name, f"{got} of {x.dtype}" if hasattr(x, "dtype") else got, expected))
     return array.astype(np.float32, copy=False)
 
 
-def _wrapper(x: Any) -> Callable[[Floats], Any]:
-    """What turns a window into the kind of x: tensors of torch on the same device, else arrays."""
-    if not (hasattr(x, "detach") and hasattr(x, "device")):
-        return lambda window: window
+def _new_floats(shape: Sequence[int], name: str) -> Floats:
+    """Raises: MemoryLimitError."""
+    try:
+        return np.empty(shape, np.float32)
+    except (MemoryError, ValueError) as error:
+        got = f"no memory for {name} of shape {tuple(shape)}"
+        raise MemoryLimitError(describe("memory", got, "enough; take a smaller window or batch")) from error
+
+
+def _wrapper(x: Any, network: Any) -> Callable[[Floats], Any] | None:
+    """What turns a window into a tensor of torch, on x's device or that of a torch module; None for arrays."""
+    if hasattr(x, "detach") and hasattr(x, "device"):
+        device = x.device
+    elif hasattr(network, "state_dict") and hasattr(network, "forward"):
+        device = next((weight.device for weight in network.parameters()), "cpu")
+    else:
+        return None
     import torch
 
-    return lambda window: torch.from_numpy(window).to(x.device)
+    return lambda window: torch.from_numpy(window).to(device)
 
 
 class SlidingWindow:
@@ -79,8 +89,9 @@ class SlidingWindow:
 
     Args:
         window: size (d, h, w), or (h, w) for a network of two axes; volumes with a third are then taken slice by slice.
-        step: distance between windows as part of the window, in (0, 1]; one number, or one for each axis.
-        overlap: instead of `step`: 1 - step.
+        step: distance between windows as part of the window, in (0, 1]; one number, or one for each axis; None for a
+            half.
+        overlap: 1 - step, instead of `step`.
         placement: "even": as few windows as the step allows, spread evenly (nnU-Net); "fixed": one every step, the last
             moved back to the end (MONAI).
         importance: "gaussian", around voxel window // 2 (nnU-Net); "gaussian_centred", around the middle (MONAI); both
@@ -92,7 +103,7 @@ class SlidingWindow:
             has the importance "gaussian".
         threads: CPU threads beside the network's own; None for all that the process may use. The result does not depend
             on it.
-    Raises: ShapeError, ValueRangeError for settings that are none.
+    Raises: DTypeError, ShapeError, ValueRangeError for settings that are none.
     Source: nnU-Net, Isensee et al. 2021, doi 10.1038/s41592-020-01008-z; MONAI, arXiv 2211.02701.
     """
 
@@ -100,7 +111,7 @@ class SlidingWindow:
         self,
         window: Sequence[int],
         *,
-        step: float | Sequence[float] = 0.5,
+        step: float | Sequence[float] | None = None,
         overlap: float | Sequence[float] | None = None,
         placement: str = "even",
         importance: str = "gaussian",
@@ -110,22 +121,16 @@ class SlidingWindow:
         accumulate: str = "float32",
         threads: int | None = None,
     ) -> None:
-        self.window = tuple(int(n) for n in window)
-        rank = len(self.window)
-        if rank not in (2, 3) or min(self.window) < 1:
-            raise ShapeError(describe("window", self.window, "two or three sizes of at least 1"))
-        self.step = _steps(rank, step, overlap)
-        self.placement = _one_of("placement", placement, PLACEMENTS)
-        self.importance = _one_of("importance", importance, IMPORTANCES)
-        self.accumulate = _one_of("accumulate", accumulate, ACCUMULATES)
+        self.window = arguments.sizes("window", window, (2, 3))
+        self.step = arguments.steps(len(self.window), step, overlap)
+        self.placement = arguments.one_of("placement", placement, PLACEMENTS)
+        self.importance = arguments.one_of("importance", importance, IMPORTANCES)
+        self.accumulate = arguments.one_of("accumulate", accumulate, ACCUMULATES)
         if accumulate == "nnunet" and importance != "gaussian":
             raise ValueRangeError(describe("importance", repr(importance), "'gaussian' where accumulate is 'nnunet'"))
-        self.mirror_axes = tuple(sorted(int(axis) for axis in mirror_axes))
-        if len(set(self.mirror_axes)) < len(self.mirror_axes) or not set(self.mirror_axes) <= set(range(rank)):
-            raise ValueRangeError(describe("mirror_axes", tuple(mirror_axes), f"different axes from 0 to {rank - 1}"))
-        if batch < 1:
-            raise ValueRangeError(describe("batch", batch, "at least 1"))
-        self.batch, self.fill, self.threads = int(batch), float(fill), threads or 0
+        self.mirror_axes = arguments.mirrored_axes(len(self.window), mirror_axes)
+        self.batch, self.fill = arguments.whole("batch", batch), arguments.number("fill", fill)
+        self.threads = 0 if threads is None else arguments.whole("threads", threads)
 
     def __repr__(self) -> str:
         names = ("step", "placement", "importance", "mirror_axes", "batch", "fill", "accumulate")
@@ -136,18 +141,20 @@ class SlidingWindow:
 
         Args:
             size: one size for each axis of the window, each at least 1.
-        Raises: ShapeError.
+        Raises: DTypeError, ShapeError.
         """
         rank = len(self.window)
-        if len(size) != rank:
-            raise ShapeError(describe("size", tuple(size), f"{rank} sizes, one for each axis of the window"))
-        full = [1] * (3 - rank) + [int(n) for n in size]
+        full = (1,) * (3 - rank) + arguments.sizes("size", size, (rank,))
         return tuple(tuple(axis) for axis in self._plan(full).starts[3 - rank :])
 
     def workspace_bytes(self, size: Sequence[int], channels: int) -> int:
-        """Memory for the sums of a volume of `size` (D, H, W) or (H, W) and so many outputs; constant in D."""
-        full = [1] * (3 - len(size)) + [int(n) for n in size]
-        return self._plan(full).workspace_bytes(channels, self.accumulate == "nnunet", len(self._flips()))
+        """Memory for the sums of a volume of `size` (D, H, W) or (H, W) and so many outputs; constant in D.
+
+        Raises: DTypeError, ShapeError, ValueRangeError.
+        """
+        given = arguments.sizes("size", size, (2, 3) if len(self.window) == 2 else (3,))
+        outputs, full = arguments.whole("channels", channels), (1,) * (3 - len(given)) + given
+        return self._plan(full).workspace_bytes(outputs, self.accumulate == "nnunet", len(self._flips()))
 
     def __call__(
         self,
@@ -165,25 +172,27 @@ class SlidingWindow:
             x: (C, D, H, W), or (C, H, W) for a window of two axes: numbers, an array or a tensor of torch; contiguous
                 float32 is read where it lies.
             network: takes (N, C, *window) and gives (N, C', *window), a logit for each class. It gets arrays of
-                float32, or tensors on x's device where x is a tensor; they may be views of x, which it must not change,
-                and are its own only until it returns.
-            values: label of each channel, 0 to 255; None for the channel's number.
+                float32 that are read-only, as they may be views of x. Where x is a tensor it gets tensors on x's
+                device; where x is none, a torch.nn.Module gets tensors on the device of its weights. Tensors are
+                copies. It may use a window only until it returns.
+            values: label of each channel, 0 to 255; None for the channel's number, of at most 256 channels.
             regions: channels are logits of regions that may overlap: each voxel takes the label of the last channel
                 above 0 (a probability above a half), 0 where there is none.
             progress: called with ("windows", done, total).
             cancel: an object with is_set(), asked before each batch.
         Returns: (D, H, W) or (H, W) uint8.
-        Raises: ShapeError: another rank or number of values, or outputs of another shape; DTypeError: no numbers;
-            ValueRangeError: outputs that are NaN or infinite where they decide; Cancelled; MemoryLimitError.
+        Raises: ShapeError: another rank or number of values, or outputs of another shape; DTypeError: no numbers, no
+            function; ValueRangeError: outputs that are NaN or infinite where they decide; Cancelled; MemoryLimitError.
         """
-        volume = self._volume(x)
+        arguments.check_callables(network, progress, cancel)
+        volume, given = self._volume(x, network), arguments.labels_of(values)
         labels = np.zeros(volume.array.shape[1:], np.uint8)
 
         def write(stitcher: _core.WindowStitcher, channels: int) -> None:
-            numbers = list(range(channels)) if values is None else [int(v) for v in values]
-            if any(not 0 <= v <= 255 for v in numbers):
-                raise ValueRangeError(describe("values", numbers, "labels from 0 to 255; `averages` has no such limit"))
-            stitcher.write_labels(labels, numbers, regions)
+            if given is None and channels > 256:
+                expected = "at most 256, whose numbers are labels from 0 to 255"
+                raise ValueRangeError(describe("values", f"None for {channels} channels", expected, "use `averages`"))
+            stitcher.write_labels(labels, list(range(channels)) if given is None else given, regions)
 
         self._run(volume, network, write, progress, cancel)
         return labels[0] if volume.is_image else labels
@@ -195,23 +204,24 @@ class SlidingWindow:
 
         Returns: (C', D, H, W) or (C', H, W) float32.
         """
-        volume = self._volume(x)
+        arguments.check_callables(network, progress, cancel)
+        volume = self._volume(x, network)
         result: list[Floats] = []
 
         def write(stitcher: _core.WindowStitcher, channels: int) -> None:
-            result.append(np.empty((channels, *volume.array.shape[1:]), np.float32))
+            result.append(_new_floats((channels, *volume.array.shape[1:]), "averages"))
             stitcher.write_averages(result[0])
 
         self._run(volume, network, write, progress, cancel)
         return result[0][:, 0] if volume.is_image else result[0]
 
-    def _volume(self, x: Any) -> _Volume:
+    def _volume(self, x: Any, network: Any) -> _Volume:
         array, rank = _floats(x, "x"), len(self.window)
         if array.ndim not in ({3, 4} if rank == 2 else {4}) or 0 in array.shape:
             hint = "(C, H, W) or (C, D, H, W)" if rank == 2 else "(C, D, H, W)"
             raise ShapeError(describe("x", f"shape {array.shape}", f"{hint}, one volume, nothing empty"))
         is_image = array.ndim == 3
-        return _Volume(array[:, None] if is_image else array, rank == 2, is_image, _wrapper(x))
+        return _Volume(array[:, None] if is_image else array, rank == 2, is_image, _wrapper(x, network))
 
     def _plan(self, size: Sequence[int]) -> _core.WindowPlan:
         d, h, w = size
@@ -259,7 +269,10 @@ class SlidingWindow:
 
 
 class _Windows:
-    """Cuts windows out of a volume, views of it where they can be, and has the network see them."""
+    """Cuts windows out of a volume and has the network see them.
+
+    Arrays are read-only, and views of the volume where they can be; tensors, which cannot be read-only, are copies.
+    """
 
     def __init__(self, settings: SlidingWindow, volume: _Volume, plan: _core.WindowPlan) -> None:
         self._settings, self._volume, self._plan = settings, volume, plan
@@ -271,7 +284,9 @@ class _Windows:
         """Outputs (n, C', d, h, w) for windows (index, flip). Raises: ShapeError, DTypeError."""
         x = self._cut(group)
         sent = x[:, :, 0] if self._volume.is_flat else x
-        y = _floats(network(self._volume.wrap(sent)), "network")
+        if self._volume.wrap is None:
+            sent.flags.writeable = False
+        y = _floats(network(self._volume.wrap(sent) if self._volume.wrap else sent), "network")
         is_same = y.ndim == sent.ndim and y.shape[0] == len(group) and y.shape[2:] == sent.shape[2:]
         channels = self._channels or (y.shape[1] if is_same else None)
         if not is_same or y.shape[1] != channels or channels == 0:
@@ -282,28 +297,15 @@ class _Windows:
 
     def _cut(self, group: Sequence[tuple[int, _Flip]]) -> Floats:
         volume = self._volume.array
-        if len(group) == 1 and not any(group[0][1]):
+        if self._volume.wrap is None and len(group) == 1 and not any(group[0][1]):
             origin = self._plan.origin(group[0][0])
             ends = [at + n for at, n in zip(origin, self._size, strict=True)]
             if min(origin) >= 0 and all(e <= n for e, n in zip(ends, volume.shape[1:], strict=True)):
                 return volume[(None, slice(None), *map(slice, origin, ends))]
         if self._room is None:
-            self._room = np.empty((self._settings.batch, len(volume), *self._size), np.float32)
+            shape = (len(group), len(volume), *self._size)  # no later group is larger
+            self._room = _new_floats(shape, "windows")
         for (index, flip), room in zip(group, self._room, strict=False):
             origin = self._plan.origin(index)
             _core.gather_into(volume, origin, flip, self._settings.fill, room, self._settings.threads)
         return self._room[: len(group)]
-
-
-def _steps(rank: int, step: float | Sequence[float], overlap: float | Sequence[float] | None) -> tuple[float, ...]:
-    """One step for each axis. Raises: ShapeError, ValueRangeError."""
-    given = step if overlap is None else overlap
-    numbers = [float(given)] * rank if isinstance(given, (int, float)) else [float(n) for n in given]
-    name = "step" if overlap is None else "overlap"
-    if len(numbers) != rank:
-        raise ShapeError(describe(name, tuple(numbers), f"one number or {rank}, one for each axis of the window"))
-    steps = numbers if overlap is None else [1 - n for n in numbers]
-    if not all(0 < n <= 1 for n in steps):
-        expected = "more than 0 and at most 1" if overlap is None else "at least 0 and less than 1"
-        raise ValueRangeError(describe(name, given, expected))
-    return tuple(steps)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from reference.sliding import mirrored, sliding_window, stitch_half
 
-from covfast import Cancelled, DTypeError, ShapeError, SlidingWindow, ValueRangeError, _core
+from covfast import Cancelled, DTypeError, MemoryLimitError, ShapeError, SlidingWindow, ValueRangeError, _core
 
 Array = np.ndarray[Any, Any]
 
@@ -284,6 +284,26 @@ def test_tensors_of_torch_in_and_out() -> None:
     np.testing.assert_allclose(low, x, atol=0.02)
 
 
+def test_network_that_writes_to_tensors_leaves_the_volume_as_it_is() -> None:
+    torch = pytest.importorskip("torch")
+    x, window = volume(), SlidingWindow((5, 8, 9))
+    tensor = torch.from_numpy(x.copy())
+    np.testing.assert_allclose(window.averages(tensor, lambda w: w.add_(1)), x + 1, rtol=0, atol=5e-6)
+    np.testing.assert_array_equal(tensor, x)
+
+
+def test_module_of_torch_takes_numpy_volumes() -> None:
+    torch = pytest.importorskip("torch")
+    x, module = volume(), torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Conv3d(2, 3, 3, padding=1))
+    before, window = x.copy(), SlidingWindow((5, 8, 9), mirror_axes=(1,))
+    answer = window.averages(x, module)
+    assert type(answer) is np.ndarray
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(answer, window.averages(torch.from_numpy(x), module))
+    relu = window.averages(x, torch.nn.ReLU())  # without weights
+    np.testing.assert_allclose(relu, np.maximum(x, 0), rtol=4e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -301,6 +321,22 @@ def test_tensors_of_torch_in_and_out() -> None:
         ({"mirror_axes": (3,)}, ValueRangeError, "mirror_axes: got"),
         ({"mirror_axes": (1, 1)}, ValueRangeError, "mirror_axes: got"),
         ({"batch": 0}, ValueRangeError, "batch: got 0"),
+        ({"batch": 1.5}, DTypeError, "batch: got 1.5, expected a whole number"),
+        ({"threads": "all"}, DTypeError, "threads: got 'all', expected"),
+        ({"fill": math.nan}, ValueRangeError, "fill: got nan, expected a finite number"),
+        ({"fill": -math.inf}, ValueRangeError, "fill: got -inf"),
+        ({"fill": 1e39}, ValueRangeError, "fill: got 1e"),
+        ({"fill": "a"}, DTypeError, "fill: got 'a', expected a number"),
+        ({"step": "a"}, DTypeError, "step: got 'a', expected a number"),
+        ({"step": "0.5"}, DTypeError, "step: got '0.5', expected a number"),
+        ({"step": 0.5, "overlap": 0.5}, ValueRangeError, "overlap: got 0.5 beside a step, expected one of the two"),
+        ({"window": 8}, DTypeError, "window: got 8, expected 2 or 3 sizes"),
+        ({"window": "abc"}, DTypeError, "window: got 'abc', expected"),
+        ({"window": b"abc"}, DTypeError, "window: got b'abc', expected"),
+        ({"window": (8.5, 24, 24)}, DTypeError, r"window: got \(8.5, 24, 24\), expected .* whole numbers"),
+        ({"window": (10**9,) * 3}, ShapeError, r"window: got \(1000000000, .* expected 2 or 3 sizes from 1 to 1048576"),
+        ({"mirror_axes": 1}, DTypeError, "mirror_axes: got 1, expected"),
+        ({"mirror_axes": "012"}, DTypeError, "mirror_axes: got '012', expected"),
     ],
 )
 def test_wrong_settings_raise(settings: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -358,8 +394,9 @@ def test_network_of_nan_or_infinity_raises(bad: float) -> None:
 
 
 def test_network_that_gives_no_array_raises() -> None:
-    with pytest.raises(DTypeError, match="network: got"):
-        SlidingWindow((5, 8, 9))(volume(), lambda x: "none")
+    for given, got in (("none", "a str"), (None, "None"), ({"out": 1}, "a dict")):
+        with pytest.raises(DTypeError, match=f"network: got {got}, expected"):
+            SlidingWindow((5, 8, 9))(volume(), lambda x, given=given: given)
     with pytest.raises(ZeroDivisionError):  # its own errors come through
         SlidingWindow((5, 8, 9))(volume(), lambda x: 1 / 0)
 
@@ -369,6 +406,67 @@ def test_wrong_values_raise() -> None:
         SlidingWindow((5, 8, 9))(volume(), network, values=[1, 2])
     with pytest.raises(ValueRangeError, match="values: got"):
         SlidingWindow((5, 8, 9))(volume(), network, values=[1, 2, 256])
+    with pytest.raises(DTypeError, match="values: got"):
+        SlidingWindow((5, 8, 9))(volume(), network, values=[1, 2, 2.5])
+    with pytest.raises(ValueRangeError) as error:
+        SlidingWindow((5, 8, 9))(volume(), network, values=range(300))
+    assert len(str(error.value)) < 100
+    with pytest.raises(ValueRangeError, match="values: got None for 300 channels, expected at most 256"):
+        SlidingWindow((5, 8, 9))(volume(), lambda x: np.repeat(x[:, :1], 300, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"network": 3}, "network: got 3, expected a function"),
+        ({"network": "unet"}, "network: got 'unet', expected a function"),
+        ({"progress": 3}, "progress: got 3, expected a function"),
+        ({"cancel": True}, "cancel: got True, expected an object with is_set"),
+    ],
+)
+def test_what_cannot_be_called_raises(wrong: dict[str, Any], message: str) -> None:
+    for call in (SlidingWindow((5, 8, 9)), SlidingWindow((5, 8, 9)).averages):
+        with pytest.raises(DTypeError, match=message):
+            call(volume(), **{"network": network, **wrong})
+
+
+def test_steps_of_numpy_are_numbers() -> None:
+    for step in (np.float32(0.25), np.array(0.25), np.array([0.25, 0.25, 0.25]), [0.25] * 3):
+        assert SlidingWindow((4, 8, 8), step=step).step == (0.25, 0.25, 0.25)
+    assert SlidingWindow((4, 8, 8)).step == SlidingWindow((4, 8, 8), overlap=0.5).step == (0.5, 0.5, 0.5)
+
+
+def test_wrong_sizes_raise() -> None:
+    window = SlidingWindow((5, 8, 9))
+    with pytest.raises(ShapeError, match="size: got"):
+        window.starts((8, 9))
+    with pytest.raises(DTypeError, match="size: got"):
+        window.starts((8.5, 8, 9))
+    with pytest.raises(ShapeError, match="size: got"):
+        window.workspace_bytes((8, 9), 1)
+    with pytest.raises(ValueRangeError, match="channels: got 0"):
+        window.workspace_bytes((8, 8, 9), channels=0)
+
+
+def test_window_beyond_memory_raises() -> None:
+    with pytest.raises(MemoryLimitError, match="memory: got no memory for windows of shape"):
+        SlidingWindow((100000, 100000, 100000))(volume(), network)
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch": 4}, {"mirror_axes": (0,)}])
+def test_network_cannot_write_to_arrays(settings: dict[str, Any]) -> None:
+    x = volume()
+    before = x.copy()
+
+    def writing(w: Array) -> Array:
+        w += 1
+        return w
+
+    for window in (SlidingWindow((5, 8, 9), **settings), SlidingWindow((30, 30, 30), **settings)):
+        with pytest.raises(ValueError, match="read-only"):
+            window(x, writing)
+    assert x.flags.writeable
+    np.testing.assert_array_equal(x, before)
 
 
 def test_example_of_the_docs_prints_what_they_say() -> None:
