@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -63,7 +63,10 @@ class _Flag:
 
 
 class Outcomes(Iterator[Outcome]):
-    """The outcome of each case, in the order of the images; see `map_cases`. A context manager that stops the work."""
+    """The outcome of each case, in the order of the images; see `map_cases`. A context manager that stops the work.
+
+    `begun` is called as the work on each case begins, from another thread.
+    """
 
     def __init__(
         self,
@@ -75,11 +78,13 @@ class Outcomes(Iterator[Outcome]):
         probabilities: bool = False,
         progress: Any = None,
         cancel: Any = None,
+        begun: Callable[[], None] | None = None,
     ) -> None:
         if cancel is not None and not hasattr(cancel, "is_set"):
             expected = "an object with is_set(), such as threading.Event"
             raise ValueRangeError(describe("cancel", type(cancel).__name__, expected))
         self._flag = _Flag(cancel)
+        self._begun = begun
         self._segmenter = segmenter
         self._read_options: dict[str, Any] = {"on_geometry": on_geometry, "input_window": input_window}
         self._run_options = {"probabilities": probabilities, "progress": progress, "cancel": self._flag}
@@ -155,6 +160,8 @@ class Outcomes(Iterator[Outcome]):
         return Outcome(image, source, read_ms=(time.perf_counter() - start) * 1e3)
 
     def _run(self, reading: Future[Outcome]) -> Outcome:
+        if self._begun is not None:
+            self._begun()
         read = reading.result()
         if read.error is not None:
             return read

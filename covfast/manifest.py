@@ -79,7 +79,7 @@ class Manifest:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             got = f"{file_name(self.folder)}: {error.strerror}"
-            raise OutputError(describe("out", got, "a folder that can be written")) from None
+            raise OutputError(describe("-o", got, "a folder that can be written")) from None
         self._lock = _opened(self._sign_of_life(self._token))
         _lock(self._lock, wait=False)
         return self
@@ -103,8 +103,8 @@ class Manifest:
             mode: NEW: all, none of whose outputs may be there. OVERWRITE: all. CONTINUE: those that no run with these
                 options finished, whose outputs are gone or have another size than then, or whose input has.
         Raises: OutputError: another run is at one of the cases, or outputs are there, in CONTINUE without a manifest
-            that tells whose they are; ValueRangeError: in CONTINUE, cases were done with another model or other
-            options; FormatError: a manifest that is none.
+            that tells whose they are; ValueRangeError: in CONTINUE, there are outputs of another model or other
+            options, even if not all that is asked for now; FormatError: a manifest that is none.
         """
         with self._exclusive():
             has_manifest = self._path.exists()
@@ -114,9 +114,8 @@ class Manifest:
             if mode != OVERWRITE:
                 self._refuse_taken(jobs, mode, has_manifest)
             if mode == CONTINUE:
-                done = {job.name for job in jobs if self._is_done(job, cases.get(job.name, {}))}
-                self._refuse_other_runs([job.name for job in jobs if job.name in done], cases)
-                todo = [job for job in jobs if job.name not in done]
+                self._refuse_other_runs([job.name for job in jobs if self._has_left(cases.get(job.name, {}))], cases)
+                todo = [job for job in jobs if not self._is_done(job, cases.get(job.name, {}))]
             for job in todo:
                 cases[job.name] = self._entry(job, RUNNING, self._token)
             self._write(cases)
@@ -194,7 +193,7 @@ class Manifest:
         if busy:
             got = f"{file_name(self.folder)}, where another run is at {_some(busy)}"
             hint = "wait for it, or name another folder"
-            raise OutputError(describe("out", got, "cases that no other run is at", hint))
+            raise OutputError(describe("-o", got, "cases that no other run is at", hint))
 
     def _is_alive(self, token: str) -> bool:
         path = self._sign_of_life(token)
@@ -217,7 +216,7 @@ class Manifest:
             hint = "--continue does what is missing, --overwrite all"
             if mode == CONTINUE:
                 got, hint = f"{got} but no {NAME} that says whose they are", "--overwrite replaces them"
-            raise OutputError(describe("out", got, "a folder without these results", hint))
+            raise OutputError(describe("-o", got, "a folder without these results", hint))
 
     def _is_done(self, job: Job, case: Mapping[str, Any]) -> bool:
         if case.get("status") != DONE or case.get("input_bytes") != size_of(job.inputs):
@@ -227,6 +226,10 @@ class Manifest:
             (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
             for name, size in sizes.items()
         )
+
+    def _has_left(self, case: Mapping[str, Any]) -> bool:
+        """Whether outputs that a run noted are there, which doing the case again would replace."""
+        return any(os.path.lexists(self.folder / name) for name in case.get("outputs", {}))
 
     def _refuse_other_runs(self, names: Sequence[str], known: Mapping[str, Mapping[str, Any]]) -> None:
         others = [name for name in names if known[name]["run"] != self._run]
@@ -242,7 +245,7 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         got = f"{file_name(path.parent)}: {error.strerror}"
-        raise OutputError(describe("out", got, "a folder that can be written")) from None
+        raise OutputError(describe("-o", got, "a folder that can be written")) from None
 
 
 def _lock(descriptor: int, wait: bool) -> bool:

@@ -227,7 +227,8 @@ def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, A
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= min(_HEADER_LIMIT, size - 8):
-        raise FormatError(describe(name, f"a header of {length} bytes in {size}", "a model package"))
+        got = f"a file that is none, or not a whole one ({size} bytes)"
+        raise FormatError(describe(name, got, "a model package", "covfast import makes one of published weights"))
     try:
         entries = json.loads(file.read(length))
         texts = entries.pop("__metadata__")

@@ -174,6 +174,7 @@ class Segmenter:
         package.verify(path)
         self.metadata: Mapping[str, Any] = package.read_metadata(path)
         self.memory_limit = None if memory_limit is None else parse_bytes(memory_limit)
+        self._limit_text = str(memory_limit)
         self.threads = threads or _core.hardware_threads()
         self._native = _core.Segmenter(
             os.fsencode(path), device, self.threads, precision, _members(folds), mirror, _as_step(step), accumulate
@@ -321,7 +322,7 @@ class Segmenter:
         need = self.estimate_bytes(volume, probabilities)
         if need > self.memory_limit:
             raise MemoryLimitError(
-                describe("memory_limit", f"{self.memory_limit >> 20} MiB", f"at least {need >> 20} MiB for this volume")
+                describe("memory_limit", self._limit_text, f"at least {need >> 20} MiB for this volume")
             )
 
     def facts(self, stages: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
@@ -358,7 +359,11 @@ def _members(folds: Sequence[int | str] | None) -> list[str]:
         raise ValueRangeError(describe("folds", repr(folds), expected))
     if not all(isinstance(fold, (int, str)) and not isinstance(fold, bool) for fold in folds):
         raise ValueRangeError(describe("folds", repr(folds), expected))
-    return [fold if isinstance(fold, str) else f"fold_{fold}" for fold in folds]
+    members = [fold if isinstance(fold, str) else f"fold_{fold}" for fold in folds]
+    for index, member in enumerate(members):
+        if member in members[:index]:
+            raise ValueRangeError(describe("folds", f"{member} twice", "each once"))
+    return members
 
 
 def _as_step(step: float | None) -> float:

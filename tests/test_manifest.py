@@ -100,6 +100,20 @@ def test_another_run_is_refused_and_its_changes_named(tmp_path: Path, jobs: list
         assert names(manifest.todo(jobs[:2], CONTINUE)) == ""
 
 
+def test_another_run_that_wants_more_outputs_replaces_none(tmp_path: Path, jobs: list[Job]) -> None:
+    with Manifest(tmp_path / "out", RUN) as manifest:
+        for job in manifest.todo(jobs, NEW):
+            do(manifest, job)
+    more = [Job(job.name, job.inputs, (f"{job.name}.npz", *job.outputs)) for job in jobs]
+    other = {**RUN, "options": {"precision": "bf16", "folds": None}}
+    with Manifest(tmp_path / "out", other) as manifest:
+        with pytest.raises(ValueRangeError, match="a, b, c done with"):
+            manifest.todo(more, CONTINUE)
+        for job in jobs:
+            (tmp_path / "out" / job.outputs[0]).unlink()
+        assert names(manifest.todo(more, CONTINUE)) == "abc"
+
+
 def test_results_that_are_there_need_a_flag_and_a_manifest(tmp_path: Path, jobs: list[Job]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.mha").write_text("of somebody else")
@@ -204,7 +218,7 @@ def test_names_that_are_no_text_come_back(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(OutputError, match="out"), Manifest(out, RUN):
+        with pytest.raises(OutputError, match="-o: got"), Manifest(out, RUN):
             pass
 
 

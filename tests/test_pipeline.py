@@ -132,7 +132,7 @@ def test_segmenter_scan_without_lungs_raises(segmenter: Segmenter, phantom: Any)
 
 
 def test_segmenter_memory_limit_refuses_before_the_start(model: str, small_phantom: Phantom) -> None:
-    with pytest.raises(covfast.MemoryLimitError, match="memory_limit: got 10 MiB, expected at least"):
+    with pytest.raises(covfast.MemoryLimitError, match="memory_limit: got 10MiB, expected at least"):
         Segmenter(model, memory_limit="10MiB")(small_phantom.volume)
 
 

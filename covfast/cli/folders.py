@@ -113,7 +113,7 @@ def _record_failure(manifest: Manifest, job: Job, error: Exception) -> None:
 
 def _stopped(folder: Path, left: int) -> OutputError:
     got = f"{MOST_UNWRITTEN} cases in a row that could not be written to {file_name(folder)}, {left} not tried"
-    return OutputError(describe("out", got, "room for them", "make room, then --continue"))
+    return OutputError(describe("-o", got, "room for them", "make room, then --continue"))
 
 
 def log_notes(outcome: Outcome, label: str = "") -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from covfast.batch import Outcome, Outcomes
 from covfast.cli import folders, options
-from covfast.cli.progress import progress
+from covfast.cli.progress import announcer, progress
 from covfast.cli.segment import is_file_name, label_volumes, open_segmenter, read_options, refuse_output
 from covfast.errors import ValueRangeError, describe, file_name
 from covfast.io import ChannelCase, channel_cases
@@ -17,6 +18,8 @@ from covfast.manifest import NEW, Job, Manifest
 from covfast.models.store import SUFFIX
 from covfast.pipeline import Progress, Segmenter
 from covfast.predictions import prediction_files, save_prediction
+
+log = logging.getLogger("covfast")
 
 FINAL_CHECKPOINT = "checkpoint_final"
 
@@ -105,20 +108,35 @@ def run(args: argparse.Namespace) -> int:
         "step": args.step_size,
         "accumulate": args.accumulate,
     }
-    segmenter = open_segmenter(args, **chosen)
+    segmenter = _open(args, chosen)
     _refuse_model(segmenter, args)
     found = channel_cases(args.images, input_channels(segmenter))
     with progress(args.progress) as report:
         if is_file_name(out):
             return _predict_one(segmenter, found, out, args, report)
         _refuse_inside([Path(path) for path in args.images], out)
+        part = found[args.part_id :: args.num_parts]
+        if not part:
+            log.warning("part %d of %d has no case: there are %d", args.part_id, args.num_parts, len(found))
         with Manifest(out, folders.run_facts(segmenter, args, chosen)) as manifest:
-            return _predict_all(segmenter, found[args.part_id :: args.num_parts], manifest, args, mode, report)
+            return _predict_all(segmenter, part, manifest, args, mode, report)
+
+
+def _open(args: argparse.Namespace, chosen: dict[str, Any]) -> Segmenter:
+    """The segmenter; where it has no fold_all, the error tells that -f all does not mean every fold."""
+    try:
+        return open_segmenter(args, **chosen)
+    except ValueRangeError as error:
+        if "'fold_all'" not in str(error):
+            raise
+        raise ValueRangeError(f"{error}; leave -f out for all folds: -f all is the one fold_all") from None
 
 
 def _refuse_flags(args: argparse.Namespace) -> None:
     """What is wrong whatever the model. Raises: ValueRangeError."""
-    if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
+    if args.num_parts < 1:
+        raise ValueRangeError(describe("--num-parts", args.num_parts, "1 or more"))
+    if not 0 <= args.part_id < args.num_parts:
         got = f"part {args.part_id} of {args.num_parts}"
         raise ValueRangeError(describe("--part-id", got, "a part from 0 to one less than --num-parts"))
     if Path(args.model).is_dir():
@@ -181,6 +199,7 @@ def _predict_one(
     image = list(case.paths) if len(case.paths) > 1 else case.paths[0]
     source = segmenter.read(image, **read_options(args))
     folders.log_notes(Outcome(image, source))
+    announcer(args, [case.name])()
     result = segmenter(source, progress=report)
     write(out, result.segmentation, is_slice=getattr(source, "is_slice", False))
     print(label_volumes(result))
@@ -201,10 +220,12 @@ def _predict_all(
     ]
     refused = {case.name: case.error for case in found if case.error is not None}
     is_reoriented = _orientation(segmenter) == "SAR"
+    todo = manifest.todo(jobs, mode)
+    begun = announcer(args, [job.name for job in todo if job.name not in refused])
 
     def outcomes(images: Iterable[Any]) -> Outcomes:
         chosen = {**read_options(args), "probabilities": args.save_probabilities}
-        return Outcomes(segmenter, images, **chosen, progress=report)
+        return Outcomes(segmenter, images, **chosen, progress=report, begun=begun)
 
     def finish(job: Job, outcome: Outcome) -> str:
         folders.log_notes(outcome, f"{job.name}: ")
@@ -215,4 +236,4 @@ def _predict_all(
         save_prediction(outcome.result, manifest.folder, job.outputs, orientation=orientation, overwrite=mode != NEW)
         return label_volumes(outcome.result)
 
-    return folders.run_batch(outcomes, manifest, manifest.todo(jobs, mode), finish, report, refused)
+    return folders.run_batch(outcomes, manifest, todo, finish, report, refused)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from covfast.pipeline import Progress
@@ -30,6 +31,20 @@ def progress(kind: str) -> Iterator[Progress | None]:
             yield update
     else:
         yield None
+
+
+def announcer(args: argparse.Namespace, names: Sequence[str]) -> Callable[[], None]:
+    """To be called as each case begins: says which on stderr, where `--progress auto` shows no bar, and without -q."""
+    is_loud = args.progress == "auto" and not args.quiet and not sys.stderr.isatty()
+    waiting = iter(enumerate(names, 1))
+
+    def announce() -> None:
+        number, name = next(waiting)
+        if is_loud:
+            with suppress(OSError):  # no line is worth the case
+                print(f"covfast: case {number} of {len(names)}: {name}", file=sys.stderr, flush=True)
+
+    return announce
 
 
 def _json_line(stage: str, done: int, total: int) -> None:

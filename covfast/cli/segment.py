@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def open_segmenter(args: argparse.Namespace, **more: Any) -> Segmenter:
-    """The segmenter that the flags, and more arguments, ask for; what its model assumes is said aloud."""
+    """The segmenter that the flags, and more arguments, ask for; with -v, what its model assumes is said."""
     segmenter = Segmenter(**options.segmenter_arguments(args), **more)
     log.info("model %s, backend %s", segmenter.metadata.get("name"), segmenter.backend)
-    for assumption in segmenter.assumptions:
-        log.warning("model: %s", assumption)
+    for assumption in segmenter.assumptions:  # said aloud when the model was imported
+        log.info("model: %s", assumption)
     return segmenter
 
 

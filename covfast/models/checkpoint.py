@@ -140,15 +140,41 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             warnings.simplefilter("ignore", UserWarning)
             held = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise FormatError(describe(file_name(path), type(error).__name__, expected)) from error
+        raise FormatError(describe(file_name(path), _reason(path, error), expected, _hint(path))) from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]
     if not isinstance(held, Mapping) or not held:
-        raise FormatError(describe(file_name(path), type(held).__name__, expected))
+        raise FormatError(describe(file_name(path), type(held).__name__, expected, _hint(path)))
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in held.items()):
-        raise FormatError(describe(file_name(path), "entries that are no tensors", expected))
+        raise FormatError(describe(file_name(path), "entries that are no tensors", expected, _hint(path)))
     # DataParallel puts a prefix before every name.
     return {name.removeprefix("module."): value for name, value in held.items()}
+
+
+def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+    """What is wrong with a file that torch does not load. Raises: FormatError: a name in its pickle was refused."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    with open(path, "rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+        file.seek(0)
+        if is_zip and not zipfile.is_zipfile(path):
+            return "a damaged zip file, such as one that is cut short"
+        if isinstance(error, pickle.UnpicklingError):
+            from covfast.models.torch_archive import TorchArchive
+
+            TorchArchive(file, file_name(path))
+            return "more than tensors"
+    return type(error).__name__
+
+
+def _hint(path: str | os.PathLike[str]) -> str:
+    """Of a weight file out of a folder of trained models, what to give instead."""
+    file = Path(path)
+    is_fold = file.resolve().parent.name.startswith("fold_")
+    if is_fold or file.name.startswith("checkpoint_") or file.suffix == ".model":
+        return "give the model's folder, the one with the plans above the folds"
+    return ""
 
 
 def build_miniseg(tensors: Mapping[str, Tensor], name: str) -> MiniSeg:
@@ -265,6 +291,8 @@ def import_checkpoint(
     """
     if format is not None and format not in FORMATS:
         raise ValueRangeError(describe("format", repr(format), f"one of {FORMATS} or None"))
+    if not Path(path).exists():
+        raise FormatError(describe(file_name(path), "no such file or folder", "published weights"))
     choice = Choice(None if folds is None else tuple(folds), checkpoint, configuration, postprocessing)
     found = _import_folder(path, format, choice) if fill is None else None
     if found is not None:
@@ -287,7 +315,7 @@ def _import_file(path: str | os.PathLike[str], format: str | None, postprocessin
     names = [name for name, row in _STATE_DICTS.items() if format in (None, name) and _has(tensors, row.marks, format)]
     if not names:
         got = f"{len(tensors)} tensors such as {min(tensors)!r}"
-        raise FormatError(describe(file_name(path), got, f"one of the formats {FORMATS}"))
+        raise FormatError(describe(file_name(path), got, f"one of the formats {FORMATS}", _hint(path)))
     found = _STATE_DICTS[names[0]].read(tensors, file_name(path))
     if postprocessing is None:
         return found
@@ -312,8 +340,8 @@ def _import_folder(path: str | os.PathLike[str], format: str | None, choice: Cho
     for name, row in _FOLDERS.items():
         if format in (None, name) and files.folders(*row.marks):
             return row.read(files, choice)
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() and (choice != Choice() or files.folders("data.pkl")):
         return None
     hint = "give the folder that holds the plans" if files.folders("checkpoint_final.pth") else ""
     marks = " or ".join(mark for row in _FOLDERS.values() for mark in row.marks)
-    raise FormatError(describe(files.title, f"a folder of {len(files.names)} files", f"one with {marks}", hint))
+    raise FormatError(describe(files.title, f"{len(files.names)} files", f"some with {marks}", hint))

@@ -141,6 +141,42 @@ def test_stdout_has_a_line_for_each_case_with_its_labels(
     assert capsys.readouterr().out == f"a: low {millilitres[0]:.1f} mL, high {millilitres[1]:.1f} mL\n"
 
 
+def test_off_a_terminal_a_line_says_which_case_begins(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case in "ab":
+        image(folder / f"{case}_0000.nii.gz")
+    assert predict("-i", folder, "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err == "covfast: case 1 of 2: a\ncovfast: case 2 of 2: b\n"
+    assert predict("-i", folder / "a_0000.nii.gz", "-o", tmp_path / "a.mha") == 0
+    assert capsys.readouterr().err == "covfast: case 1 of 1: a\n"
+    for silent in (["-q"], ["--progress", "none"]):
+        assert predict("-i", folder, "-o", tmp_path / "out", "--overwrite", *silent) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_what_the_model_assumes_is_said_with_v(
+    folder: Path, tmp_path: Path, fake: type[FakeSegmenter], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(fake, "assumptions", ("The folder does not tell the licence.",))
+    image(folder / "a_0000.nii.gz")
+    with caplog.at_level("INFO"):
+        assert predict("-i", folder, "-o", tmp_path / "out") == 0
+    assert {r.levelname for r in caplog.records if "licence" in r.message} == {"INFO"}
+
+
+def test_fold_all_that_is_not_there_is_explained(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**arguments: Any) -> None:
+        raise ValueRangeError(f"folds: got {arguments['folds'][0]!r}, expected some of the model's own: fold_0")
+
+    monkeypatch.setattr(segment, "Segmenter", refuse)
+    image(folder / "a_0000.nii.gz")
+    assert predict("-i", folder, "-o", tmp_path / "out", "-f", "all") == 2
+    assert "own: fold_0; leave -f out for all folds" in capsys.readouterr().err
+
+
 def test_probabilities_are_nnunets_npz_and_pkl(folder: Path, tmp_path: Path) -> None:
     values = image(folder / "a_0000.nii.gz", orientation="IAR")
     assert predict("-i", folder, "-o", tmp_path / "out", "--save_probabilities") == 0
@@ -188,7 +224,9 @@ def test_a_file_of_two_axes_gets_labels_of_two_axes(folder: Path, tmp_path: Path
         assert held["spacing"] == [999.0, 1.0, 1.0]
 
 
-def test_parts_share_a_folder_and_together_are_the_whole(folder: Path, tmp_path: Path) -> None:
+def test_parts_share_a_folder_and_together_are_the_whole(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     for case in "abcde":
         image(folder / f"{case}_0000.nii.gz")
     for part, expected in enumerate(("ad", "be", "c")):
@@ -197,7 +235,11 @@ def test_parts_share_a_folder_and_together_are_the_whole(folder: Path, tmp_path:
         assert names(tmp_path / "out") - before - {"manifest.json"} == {f"{case}.nii.gz" for case in expected}
     cases = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["cases"]
     assert sorted(cases) == list("abcde")
+    assert not caplog.text
     assert predict("-i", folder, "-o", tmp_path / "out2", "--num-parts", 9, "--part-id", 8) == 0
+    assert "part 8 of 9 has no case: there are 5" in caplog.text
+    assert predict("-i", folder, "-o", tmp_path / "out2", "--num-parts", 0) == 2
+    assert "--num-parts: got 0" in capsys.readouterr().err
 
 
 def test_nnunets_spellings_reach_the_segmenter(folder: Path, tmp_path: Path, fake: type[FakeSegmenter]) -> None:
@@ -240,6 +282,7 @@ def test_continue_with_other_options_is_refused(
     assert predict("-i", folder, "-o", tmp_path / "out") == 0
     assert predict("-i", folder, "-o", tmp_path / "out", "--continue", *words) == 2
     assert "a done with" in capsys.readouterr().err
+    assert predict("-i", folder, "-o", tmp_path / "out", "--continue", *words, "--save-probabilities") == 2
     assert predict("-i", folder, "-o", tmp_path / "out", "--overwrite", *words) == 0
     assert predict("-i", folder, "-o", tmp_path / "out", "--continue", *words, "--threads", "1") == 0
 

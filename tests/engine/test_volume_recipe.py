@@ -143,6 +143,8 @@ def test_windows_of_an_ensemble_average_its_members(tmp_path: Path) -> None:
     assert_equal_but_for_ties(Segmenter(path, folds=[1])(given).labels, *logits(given, nets[1:]))
     with pytest.raises(ValueRangeError, match="folds: got 'fold_7', expected some of the model's own: fold_0, fold_1"):
         Segmenter(path, folds=[7])
+    with pytest.raises(ValueRangeError, match="folds: got fold_0 twice"):
+        Segmenter(path, folds=[0, "fold_0"])
 
 
 def _graph_of(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:

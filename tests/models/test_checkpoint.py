@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,19 @@ def test_import_of_other_bytes_raises_format_error(tmp_path: Path, content: byte
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=r"weights\.pth"):
+        import_checkpoint(path)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("exit 1",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda held, path: path.write_bytes(pickle.dumps(held))])
+def test_import_names_what_a_pickle_was_refused_for(tmp_path: Path, save: Callable[[object, Path], None]) -> None:
+    path = tmp_path / "weights.pth"
+    save({"a": Evil()}, path)
+    with pytest.raises(FormatError, match=r"the name 'posix\.system' in its pickle"):
         import_checkpoint(path)
 
 

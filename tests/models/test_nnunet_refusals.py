@@ -124,6 +124,8 @@ def test_folds_and_files_that_are_missing_raise(tmp_path: Path) -> None:
         import_checkpoint(folder, checkpoint="checkpoint_latest")
     with pytest.raises(FormatError, match="give the folder that holds the plans"):
         import_checkpoint(folder / "fold_0")
+    with pytest.raises(FormatError, match="give the model's folder"):
+        import_checkpoint(folder / "fold_0" / "checkpoint_final.pth")
     (folder / "dataset.json").unlink()
     with pytest.raises(FormatError, match=r"dataset\.json: got no such file"):
         import_checkpoint(folder)
@@ -144,8 +146,13 @@ def test_folders_of_other_things_raise(tmp_path: Path) -> None:
         import_checkpoint(tmp_path)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("readme.txt", "")
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"a\.zip: got 1 files, expected some with plans\.json"):
         import_checkpoint(tmp_path / "a.zip")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:50])
+    with pytest.raises(FormatError, match="damaged zip file"):
+        import_checkpoint(tmp_path / "cut.zip")
+    with pytest.raises(FormatError, match="nowhere: got no such file or folder"):
+        import_checkpoint(tmp_path / "nowhere")
     with pytest.raises(ValueRangeError, match="folds"):
         import_checkpoint(tmp_path / "a.zip", folds=[0])
 
