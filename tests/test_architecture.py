@@ -50,9 +50,8 @@ PYTHON = {
     "statistics": BASE,
     "preview": BASE,
     "images": {*BASE, "io"},
-    "pipeline": {
-        *BASE, "_core", "io", "engines", "images", "models", "ops", "package", "statistics", "report", "batch"
-    },
+    "result": {*BASE, "io", "report", "statistics"},
+    "pipeline": {*BASE, "_core", "io", "engines", "images", "models", "ops", "package", "report", "result", "batch"},
     "batch": {*BASE, "pipeline"},
     "manifest": {*BASE, "io", "info"},
     "predictions": {*BASE, "io", "pipeline", "report"},
