@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kRowsPerBlock = 64;  // 40 KiB of x and as much of the sums, for rows of 160
 constexpr int64_t kChunk = 256;
 constexpr int64_t kLine = 16;      // floats of a cache line
-constexpr int64_t kRowsAhead = 4;  // the sums' rows are short and far apart: the hardware does not foresee them
+constexpr int64_t kRowsAhead = 12;  // the sums' rows are short and far apart: the hardware does not foresee them
 
 void add_row(const float* x, float row_weight, const float* weight, float floor, float* sum, int64_t n) {
     const Vec factor = fill(row_weight), least = fill(floor);
@@ -48,7 +48,7 @@ void add_plane_rows(const StitchParams& p, const StitchBox& box, int64_t c, int6
     float* sum = p.sum + stitch_row(p, c, d, h) + box.w.begin;
     for (; h < h_end; ++h, x += x_rows, sum += p.width) {
         const float row_weight = p.weight[0][d] * p.weight[1][h];
-        for (int64_t w = 0; w < box.columns; w += kLine) __builtin_prefetch(sum + kRowsAhead * p.width + w, 1);
+        for (int64_t w = 0; w < box.columns; w += kLine) __builtin_prefetch(sum + kRowsAhead * p.width + w, 0, 2);
         if (step == 1) {
             add_row(x, row_weight, weight, p.floor, sum, box.columns);
         } else {
