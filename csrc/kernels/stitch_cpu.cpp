@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kRowsPerBlock = 64;  // 40 KiB of x and as much of the sums, for rows of 160
 constexpr int64_t kChunk = 256;
-constexpr int64_t kLine = 16;      // floats of a cache line
+constexpr int64_t kLine = 16;       // floats of a cache line
 constexpr int64_t kRowsAhead = 12;  // the sums' rows are short and far apart: the hardware does not foresee them
 
 void add_row(const float* x, float row_weight, const float* weight, float floor, float* sum, int64_t n) {
