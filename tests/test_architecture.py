@@ -76,6 +76,7 @@ TORCH_PARTS = {
     "models/nnunet.py",
     "models/nnunet_network.py",
     "models/nnunet_v1.py",
+    "models/state_dict.py",
     "models/torch_archive.py",
     "models/unet.py",
 }

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from covfast.errors import FormatError, ValueRangeError, WeightsError, describe, file_name
 from covfast.models.miniseg import MiniSeg
+from covfast.models.state_dict import load_checked
 from covfast.volume import LABELS
 
 if TYPE_CHECKING:
@@ -193,18 +194,9 @@ def build_miniseg(tensors: Mapping[str, Tensor], name: str) -> MiniSeg:
         module = MiniSeg(classes, inputs, channels, blocks, aux=heads)
     except (KeyError, IndexError, TypeError, RuntimeError, ValueRangeError) as error:
         raise WeightsError(describe(name, f"tensors that make no MiniSeg ({error})", "those of a MiniSeg")) from error
-    wanted = module.state_dict()
     kept = {key: value for key, value in tensors.items() if heads or not _AUXILIARY.match(key)}
-    for what, keys in (("no", wanted.keys() - kept.keys()), ("an unknown", kept.keys() - wanted.keys())):
-        if keys:
-            raise WeightsError(describe(name, f"{what} tensor {min(keys)!r}", f"{len(wanted)} tensors of a MiniSeg"))
-    for key, value in kept.items():
-        if value.shape != wanted[key].shape:
-            raise WeightsError(describe(f"{name}: {key}", tuple(value.shape), f"shape {tuple(wanted[key].shape)}"))
-        if not bool(torch.isfinite(value).all()):
-            raise WeightsError(describe(f"{name}: {key}", "a value that is not finite", "finite weights"))
-    module.load_state_dict(kept)
-    return module.eval()
+    load_checked(module, kept, name, "a MiniSeg")
+    return module
 
 
 def _miniseg(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:

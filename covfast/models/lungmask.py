@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from covfast.errors import ValueRangeError, WeightsError, describe
+from covfast.models.state_dict import load_checked
 
 if TYPE_CHECKING:
     from covfast.models.checkpoint import Checkpoint
@@ -131,17 +132,7 @@ def build(tensors: Mapping[str, Tensor], name: str) -> LungUNet:
         module = LungUNet(len(kept["last.bias"]), channels, kept["down_path.0.block.0.weight"].shape[1])
     except (KeyError, IndexError, TypeError, RuntimeError, ValueRangeError) as error:
         raise WeightsError(describe(name, f"tensors that make no such U-Net ({error})", "lungmask's")) from error
-    wanted = module.state_dict()
-    for what, keys in (("no", wanted.keys() - kept.keys()), ("an unknown", kept.keys() - wanted.keys())):
-        if keys:
-            raise WeightsError(describe(name, f"{what} tensor {min(keys)!r}", f"{len(wanted)} tensors of lungmask's"))
-    for key, value in kept.items():
-        if value.shape != wanted[key].shape:
-            raise WeightsError(describe(f"{name}: {key}", tuple(value.shape), f"shape {tuple(wanted[key].shape)}"))
-        if not bool(torch.isfinite(value).all()):
-            raise WeightsError(describe(f"{name}: {key}", "a value that is not finite", "finite weights"))
-    module.load_state_dict(kept)
-    module.eval()
+    load_checked(module, kept, name, "lungmask's")
     return module
 
 
