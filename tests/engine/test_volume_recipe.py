@@ -116,6 +116,7 @@ def assert_equal_but_for_ties(labels: Any, found: Any, box: Any, values: Any = (
     assert not labels[outside].any()
 
 
+@pytest.mark.op("conv3d")
 def test_windows_give_the_labels_of_the_reference(backend: str, tmp_path: Path) -> None:
     path = make(tmp_path / "m.covfast", stages(2), 2)
     given = image(2)
