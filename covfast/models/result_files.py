@@ -7,12 +7,15 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from covfast.errors import FormatError, describe, file_name
 
+# What zipfile raises on damaged, encrypted or unknown entries, and the file system on those of a folder.
+_UNREADABLE = (OSError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _MOST_FILES = 100_000
 _MOST_FOLDERS_DEEP = 8
 _SKIPPED = ("validation", "cv_niftis", "gt_niftis", "crossval_results_folds_all_niftis")  # images, thousands of them
@@ -75,11 +78,15 @@ class ResultFiles:
             if info.file_size > _FILE_LIMIT:
                 raise FormatError(describe(name, f"{info.file_size} bytes", f"at most {_FILE_LIMIT}"))
             spooled = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115 - the caller closes it
-            with self._zip.open(info) as packed:
-                shutil.copyfileobj(packed, spooled, 1 << 20)
+            try:
+                with self._zip.open(info) as packed:
+                    shutil.copyfileobj(packed, spooled, 1 << 20)
+            except BaseException:
+                spooled.close()
+                raise
             spooled.seek(0)
             return spooled  # type: ignore[return-value]
-        except (OSError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except _UNREADABLE as error:
             got = "no such file" if isinstance(error, (KeyError, FileNotFoundError)) else type(error).__name__
             raise FormatError(describe(f"{self.title}: {name}", got, "a file that can be read")) from error
 

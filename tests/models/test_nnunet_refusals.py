@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,15 @@ def test_v1_plans_that_we_cannot_carry_over_raise(tmp_path: Path, reason: str, c
     write_v1(tmp_path, plans_v1(**changes))
     with pytest.raises((FormatError, WeightsError), match=reason):
         import_checkpoint(tmp_path)
+
+
+def test_zip_with_a_damaged_entry_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("plans.json", json.dumps({"plans": list(range(999))}))
+        file.writestr("dataset.json", "{}")
+    data = bytearray(path.read_bytes())
+    data[60:90] = b"\xff" * 30  # within the packed plans: zlib finds it before the checksum does
+    path.write_bytes(bytes(data))
+    with pytest.raises(FormatError, match=r"plans\.json: got error"):
+        import_checkpoint(path)
