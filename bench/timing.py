@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -11,12 +12,24 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import covfast
 from covfast.info import versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def load_peers(names: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """The competitors' files that can be imported, and why the others cannot."""
+    found, missing = {}, {}
+    for name in names:
+        try:
+            found[name] = importlib.import_module(name)
+        except ImportError as error:
+            missing[name] = str(error)
+    return found, missing
 
 
 def cpu_name() -> str:

@@ -43,17 +43,6 @@ SAME = 1e-9  # relative or absolute difference of figures that follow one defini
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
-def load_peers(names: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The peers that can be imported, and why the others cannot."""
-    found, missing = {}, {}
-    for name in names:
-        try:
-            found[name] = importlib.import_module(name)
-        except ImportError as error:
-            missing[name] = str(error)
-    return found, missing
-
-
 def stored(name: str, folder: Path) -> cases.Case:
     """The case, from `folder` if it is there, else made and kept there."""
     paths = folder / f"truth_{name}.npy", folder / f"pred_{name}.npy"
@@ -179,7 +168,7 @@ def main() -> None:
         print(json.dumps(measure(*options.measure, options.folder)))
         return
     os.environ |= dict.fromkeys(THREAD_VARIABLES, str(options.threads))  # read by libraries as they are imported
-    peers, missing = load_peers(list(dict.fromkeys([COVFAST, *options.peers])))
+    peers, missing = timing.load_peers(list(dict.fromkeys([COVFAST, *options.peers])))
     for name, reason in missing.items():
         print(f"left out: {name}: {reason}")
     with tempfile.TemporaryDirectory() as scratch:

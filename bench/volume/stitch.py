@@ -39,17 +39,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 NNUNET_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")  # nnunetv2 warns without; none is used
 
 
-def load_peers(names: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The peers that can be imported, and why the others cannot."""
-    found, missing = {}, {}
-    for name in names:
-        try:
-            found[name] = importlib.import_module(name)
-        except ImportError as error:
-            missing[name] = str(error)
-    return found, missing
-
-
 def quiet(peer: ModuleType, case: Any, network: Any) -> Any:
     """The labels, without what the peer prints."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -149,7 +138,7 @@ def main() -> None:
         return
     os.environ |= dict.fromkeys(THREAD_VARIABLES, str(options.threads))  # read by libraries as they are imported
     os.environ |= dict.fromkeys(NNUNET_VARIABLES, os.getcwd())
-    peers, missing = load_peers(list(dict.fromkeys([COVFAST, *options.peers])))
+    peers, missing = timing.load_peers(list(dict.fromkeys([COVFAST, *options.peers])))
     for name, reason in missing.items():
         print(f"left out: {name}: {reason}")
     import windows

@@ -37,18 +37,6 @@ def threads() -> int:
     return int(os.environ["OMP_NUM_THREADS"])
 
 
-def load_peers(names: list[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The competitors that can be imported, and why the others cannot."""
-    found, missing = {}, {}
-    for name in names:
-        try:
-            found[name] = importlib.import_module(name)
-        except ImportError as error:
-            missing[name] = str(error)
-            print(f"left out: {name}: {error}")
-    return found, missing
-
-
 def quiet(work: Work) -> Any:
     """What it answers, without what it prints."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -124,7 +112,9 @@ def run(stage: ModuleType, script: str, name: str) -> None:
         print(measure(stage, options.measure, options.size))
         return
     mine = stage.PEERS[0]
-    peers, missing = load_peers(list(dict.fromkeys([mine, *options.peers])))
+    peers, missing = timing.load_peers(list(dict.fromkeys([mine, *options.peers])))
+    for peer_name, why in missing.items():
+        print(f"left out: {peer_name}: {why}")
     case = stage.make(options.size)
     works = {name: peer.work(case) for name, peer in peers.items()}
     answers = {name: np.asarray(quiet(work)) for name, work in works.items()}
