@@ -31,12 +31,12 @@ _Flip = tuple[bool, bool, bool]
 
 
 class _Volume(NamedTuple):
-    """A volume in host memory, and how its windows become what the network takes."""
+    """A volume in host memory, and what its network takes."""
 
     array: Floats  # (C, D, H, W)
     is_flat: bool  # the network takes and gives (N, C, H, W)
     is_image: bool  # the volume itself is (C, H, W)
-    wrap: Callable[[Floats], Any] | None  # None: the network takes arrays
+    device: Any  # of the tensors that the network takes; None: it takes arrays
 
 
 def _as_array(x: Any) -> npt.NDArray[Any]:
@@ -68,17 +68,21 @@ def _new_floats(shape: Sequence[int], name: str) -> Floats:
         raise MemoryLimitError(describe("memory", got, "enough; take a smaller window or batch")) from error
 
 
-def _wrapper(x: Any, network: Any) -> Callable[[Floats], Any] | None:
-    """What turns a window into a tensor of torch, on x's device or that of a torch module; None for arrays."""
+def _device_of(x: Any, network: Any) -> Any:
+    """Where the tensors are that the network takes: x's device, or that of a torch module; None for arrays."""
     if hasattr(x, "detach") and hasattr(x, "device"):
-        device = x.device
-    elif hasattr(network, "state_dict") and hasattr(network, "forward"):
-        device = next((weight.device for weight in network.parameters()), "cpu")
-    else:
-        return None
+        return x.device
+    if hasattr(network, "state_dict") and hasattr(network, "forward"):
+        return next((str(weight.device) for weight in network.parameters()), "cpu")
+    return None
+
+
+def _tensor(array: Floats) -> Any:
+    """A tensor of torch in the array's memory that counts what is written into it, also where inference goes on."""
     import torch
 
-    return lambda window: torch.from_numpy(window).to(device)
+    with torch.inference_mode(False):
+        return torch.from_numpy(array)
 
 
 class SlidingWindow:
@@ -131,6 +135,11 @@ class SlidingWindow:
         self.mirror_axes = arguments.mirrored_axes(len(self.window), mirror_axes)
         self.batch, self.fill = arguments.whole("batch", batch), arguments.number("fill", fill)
         self.threads = 0 if threads is None else arguments.whole("threads", threads)
+        self._idle: dict[str, _core.WindowStitcher] = {}  # of the last call: memory once taken is kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings, without memory: for copies and other processes."""
+        return {**self.__dict__, "_idle": {}}
 
     def __repr__(self) -> str:
         names = ("step", "placement", "importance", "mirror_axes", "batch", "fill", "accumulate")
@@ -173,8 +182,8 @@ class SlidingWindow:
                 float32 is read where it lies.
             network: takes (N, C, *window) and gives (N, C', *window), a logit for each class. It gets arrays of
                 float32 that are read-only, as they may be views of x. Where x is a tensor it gets tensors on x's
-                device; where x is none, a torch.nn.Module gets tensors on the device of its weights. Tensors are
-                copies. It may use a window only until it returns.
+                device; where x is none, a torch.nn.Module gets tensors on the device of its weights. It may use a
+                window only until it returns.
             values: label of each channel, 0 to 255; None for the channel's number, of at most 256 channels.
             regions: channels are logits of regions that may overlap: each voxel takes the label of the last channel
                 above 0 (a probability above a half), 0 where there is none.
@@ -221,7 +230,7 @@ class SlidingWindow:
             hint = "(C, H, W) or (C, D, H, W)" if rank == 2 else "(C, D, H, W)"
             raise ShapeError(describe("x", f"shape {array.shape}", f"{hint}, one volume, nothing empty"))
         is_image = array.ndim == 3
-        return _Volume(array[:, None] if is_image else array, rank == 2, is_image, _wrapper(x, network))
+        return _Volume(array[:, None] if is_image else array, rank == 2, is_image, _device_of(x, network))
 
     def _plan(self, size: Sequence[int]) -> _core.WindowPlan:
         d, h, w = size
@@ -229,6 +238,10 @@ class SlidingWindow:
         window, step = (1,) * (3 - rank) + self.window, (1.0,) * (3 - rank) + self.step
         is_even, kind = self.placement == "even", IMPORTANCES.index(self.importance)
         return _core.WindowPlan((d, h, w), window, step, is_even, kind)
+
+    def _stitcher(self, plan: _core.WindowPlan, channels: int) -> _core.WindowStitcher:
+        nnunet = self.accumulate == "nnunet"
+        return _core.WindowStitcher(plan, channels, nnunet, len(self._flips()), self.threads)
 
     def _flips(self) -> list[_Flip]:
         """All combinations of the mirrored axes in nnU-Net's order, none first."""
@@ -257,51 +270,86 @@ class SlidingWindow:
             group = [(at // len(flips), at % len(flips)) for at in range(first, min(first + self.batch, total))]
             y = windows.through(network, [(index, flips[mirror]) for index, mirror in group])
             if stitcher is None:
-                nnunet = self.accumulate == "nnunet"
-                stitcher = _core.WindowStitcher(plan, y.shape[1], nnunet, len(flips), self.threads)
+                key = f"{self!r} {self.threads} threads, {y.shape[1]} channels of {size}"
+                stitcher = self._idle.pop(key, None) or self._stitcher(plan, y.shape[1])
                 write(stitcher, y.shape[1])
             for scores, (index, mirror) in zip(y, group, strict=True):
                 stitcher.add(index, mirror, scores, flips[mirror])
         assert stitcher is not None  # a plan has at least one window
         stitcher.finish()
+        self._idle = {key: stitcher}
         if progress is not None:
             progress("windows", total, total)
 
 
 class _Windows:
-    """Cuts windows out of a volume and has the network see them.
+    """Cuts windows out of a volume and has the network see them: views of the volume where they can be, else copies.
 
-    Arrays are read-only, and views of the volume where they can be; tensors, which cannot be read-only, are copies.
+    Arrays are read-only. Tensors cannot be: a network that writes into its first window, a copy, gets copies.
     """
 
     def __init__(self, settings: SlidingWindow, volume: _Volume, plan: _core.WindowPlan) -> None:
         self._settings, self._volume, self._plan = settings, volume, plan
         self._size = (1,) * (3 - len(settings.window)) + settings.window
         self._room: Floats | None = None
+        self._whole: Any = None  # the volume as a tensor, once the network may see views of it
+        self._is_first = True
         self._channels: int | None = None  # of the outputs: those of the first
 
     def through(self, network: Callable[[Any], Any], group: Sequence[tuple[int, _Flip]]) -> Floats:
-        """Outputs (n, C', d, h, w) for windows (index, flip). Raises: ShapeError, DTypeError."""
-        x = self._cut(group)
-        sent = x[:, :, 0] if self._volume.is_flat else x
-        if self._volume.wrap is None:
-            sent.flags.writeable = False
-        y = _floats(network(self._volume.wrap(sent) if self._volume.wrap else sent), "network")
-        is_same = y.ndim == sent.ndim and y.shape[0] == len(group) and y.shape[2:] == sent.shape[2:]
+        """Outputs (n, C', d, h, w) for windows (index, flip). Raises: ShapeError, DTypeError, ValueRangeError."""
+        of_arrays = self._volume.device is None
+        y = _floats(self._arrays(network, group) if of_arrays else self._tensors(network, group), "network")
+        expected = (len(group), self._channels or "C'", *self._settings.window)
+        is_same = y.ndim == len(expected) and y.shape[0] == len(group) and y.shape[2:] == expected[2:]
         channels = self._channels or (y.shape[1] if is_same else None)
         if not is_same or y.shape[1] != channels or channels == 0:
-            expected = (len(group), channels or "C'", *sent.shape[2:])
             raise ShapeError(describe("network", f"outputs of shape {y.shape}", f"({', '.join(map(str, expected))})"))
         self._channels = channels
         return y[:, :, None] if self._volume.is_flat else y
 
-    def _cut(self, group: Sequence[tuple[int, _Flip]]) -> Floats:
+    def _arrays(self, network: Callable[[Any], Any], group: Sequence[tuple[int, _Flip]]) -> Any:
+        part = self._part(group)
+        x = self._copies(group) if part is None else self._volume.array[part][None]
+        x = self._as_network_takes(x)
+        x.flags.writeable = False
+        return network(x)
+
+    def _tensors(self, network: Callable[[Any], Any], group: Sequence[tuple[int, _Flip]]) -> Any:
+        part = None if self._whole is None else self._part(group)
+        if part is not None:
+            before = self._whole._version
+            try:
+                y = network(self._as_network_takes(self._whole[part][None]))
+            except RuntimeError:
+                self._whole = None  # perhaps the network wants its window in one piece of memory: again with a copy
+            else:
+                if self._whole._version != before:
+                    got = "a window written to after the first, and with it the volume"
+                    raise ValueRangeError(describe("network", got, "all windows written to, or none"))
+                return y
+        copies = _tensor(self._as_network_takes(self._copies(group)))
+        y = network(copies.to(self._volume.device))
+        if self._is_first and copies._version == 0 and str(self._volume.device) == "cpu":
+            self._whole = _tensor(self._volume.array) if self._volume.array.flags.writeable else None
+        self._is_first = False
+        return y
+
+    def _as_network_takes(self, x: Any) -> Any:
+        return x[:, :, 0] if self._volume.is_flat else x
+
+    def _part(self, group: Sequence[tuple[int, _Flip]]) -> tuple[slice, ...] | None:
+        """Where in the volume the group's only window lies, as it is; None if it is none."""
+        if len(group) > 1 or any(group[0][1]):
+            return None
+        origin = self._plan.origin(group[0][0])
+        ends = [at + n for at, n in zip(origin, self._size, strict=True)]
+        if min(origin) < 0 or any(e > n for e, n in zip(ends, self._volume.array.shape[1:], strict=True)):
+            return None
+        return (slice(None), *map(slice, origin, ends))
+
+    def _copies(self, group: Sequence[tuple[int, _Flip]]) -> Floats:
         volume = self._volume.array
-        if self._volume.wrap is None and len(group) == 1 and not any(group[0][1]):
-            origin = self._plan.origin(group[0][0])
-            ends = [at + n for at, n in zip(origin, self._size, strict=True)]
-            if min(origin) >= 0 and all(e <= n for e, n in zip(ends, volume.shape[1:], strict=True)):
-                return volume[(None, slice(None), *map(slice, origin, ends))]
         if self._room is None:
             shape = (len(group), len(volume), *self._size)  # no later group is larger
             self._room = _new_floats(shape, "windows")

@@ -5,7 +5,8 @@
 
 Ways: one slice after the other with all threads; several at once with one thread each (covfast: a thread pool over
 one network; OpenVINO: an AsyncInferQueue in throughput mode); batches of 8 (OpenVINO, compiled for them). Answers are
-checked on the first slices. The ways take turns in one process; thirty different slices are used over and over.
+checked on the first slices. The ways take turns in one process, TURN slices each, so that a machine that is slower for
+a second is slower for all of them; a run is the sum of its turns. Thirty different slices are used over and over.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import onnx_file
 import timing
 from worker import THREAD_VARIABLES
 
-NETWORK, DIFFERENT, BATCH = "miniseg", 30, 8
+NETWORK, DIFFERENT, BATCH, TURN = "miniseg", 30, 8, 48
 Way = Callable[[list[Any]], list[Any]]
 """Answers for the given slices, (1, C, H, W) each."""
 
@@ -116,17 +117,18 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     different = [networks.NETWORKS[NETWORK].input(options.small, seed) for seed in range(DIFFERENT)]
     slices = (different * (options.count // DIFFERENT + 1))[: options.count]
     made = ways(folder, options)
-    first = next(iter(made.values()))(different[:3])
+    reference = next(iter(made.values()))(different[:3])
     of_range = {
-        label: max(float(np.abs(a - b).max() / np.ptp(a)) for a, b in zip(first, way(different[:3]), strict=True))
+        label: max(float(np.abs(a - b).max() / np.ptp(a)) for a, b in zip(reference, way(different[:3]), strict=True))
         for label, way in made.items()
     }
-    seconds: dict[str, list[float]] = {label: [] for label in made}
-    for _ in range(options.runs):
-        for label, way in made.items():
-            start = time.perf_counter()
-            way(slices)
-            seconds[label].append(time.perf_counter() - start)
+    seconds: dict[str, list[float]] = {label: [0.0] * options.runs for label in made}
+    for run in range(options.runs):
+        for first in range(0, len(slices), TURN):
+            for label, way in made.items():
+                start = time.perf_counter()
+                way(slices[first : first + TURN])
+                seconds[label][run] += time.perf_counter() - start
     return {label: {"s": timing.spread(held), "of_range": of_range[label]} for label, held in seconds.items()}
 
 

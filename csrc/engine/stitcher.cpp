@@ -123,7 +123,8 @@ void Stitcher::add_half(int64_t reading, const StitchParams& window) {
 void Stitcher::finish() {
     COVFAST_REQUIRE(next_ == plan_.count() * readings_.count(), VALUE_RANGE, "windows: got ", next_ / readings_.count(),
                     ", expected ", plan_.count());
-    flush(plan_.size[0]);
+    flush(plan_.size[0]);  // clears each plane behind it
+    flushed_ = next_ = 0;
 }
 
 void Stitcher::flush(int64_t end) {

@@ -50,7 +50,7 @@ public:
     // next. Throws VALUE_RANGE if not.
     void add(int64_t index, int64_t reading, const float* x, const std::array<int64_t, 4>& stride,
              const std::array<bool, 3>& flip);
-    // After the last window: the planes that are left.
+    // After the last window: the planes that are left. Another volume may begin then, with the first window.
     void finish();
 
 private:

@@ -7,6 +7,8 @@ namespace covfast::COVFAST_ISA {
 namespace {
 
 constexpr int64_t kRowsPerBlock = 64;
+constexpr int64_t kLine = 16;       // floats of a cache line
+constexpr int64_t kRowsAhead = 12;  // rows are short and far apart: the hardware does not foresee them
 
 void fill_row(float* y, int64_t n, float value) {
     for (int64_t i = 0; i < n; ++i) y[i] = value;
@@ -41,6 +43,8 @@ void gather_rows(const void* params, int64_t begin, int64_t end) {
         }
         const float* x = p.x + c * p.stride[0] + d * p.stride[1] + h * p.stride[2];
         const float* from = x + gather_position(p, 2, first) * p.stride[3];
+        if (p.stride[3] == 1)
+            for (int64_t w = 0; w < inside; w += kLine) __builtin_prefetch(from + kRowsAhead * p.stride[2] + w, 0, 2);
         fill_row(y, first, p.fill);
         copy_row(from, p.flip[2] ? -p.stride[3] : p.stride[3], y + first, inside);
         fill_row(y + first + inside, width - first - inside, p.fill);

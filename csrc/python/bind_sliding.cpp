@@ -81,6 +81,8 @@ public:
         plane_.resize(channels_ * size_[1] * size_[2]);
         averages_ = static_cast<float*>(averages.mutable_data()), held_ = std::move(averages);
     }
+    // Lets go of the array; another one may follow.
+    void reset() { labels_ = {}, averages_ = nullptr, held_ = py::none(); }
     void require_set() const {
         COVFAST_REQUIRE(has_array(), VALUE_RANGE,
                         "stitcher: got no array to write to, expected write_labels or write_averages first");
@@ -122,7 +124,7 @@ private:
     Axes size_;
     int64_t channels_;
     Context context_;
-    py::array held_;
+    py::object held_;
     View3<uint8_t> labels_{};
     std::vector<uint8_t> values_, bad_;
     bool is_regions_ = false;
@@ -163,11 +165,15 @@ public:
         sink_.require_set();
         stitcher_.add(index, reading, data, stride, flip);
     }
+    // Afterwards another volume of the same size may come, with an array of its own.
     void finish() {
-        const py::gil_scoped_release nogil;
         const Busy busy(is_busy_);
         sink_.require_set();
-        stitcher_.finish();
+        {
+            const py::gil_scoped_release nogil;
+            stitcher_.finish();
+        }
+        sink_.reset();
     }
 
 private:
