@@ -70,10 +70,10 @@ static_assert(sizeof kSumRow / sizeof *kSumRow == kMostOut);
 void sum_rows(const DensePlan& plan, const float* scratch, const float* weight, const PlaneEpilogue* e, int64_t at,
               int64_t rows, int64_t columns, int64_t outputs) {
     const Epilogue& epilogue = plan.p.epilogue;
-    const bool is_now = columns % kUnit == 0 && epilogue.kind != EpilogueKind::kSigmoid && epilogue.total == nullptr;
+    const bool is_now = columns % kUnit == 0 && epilogue.kind != EpilogueKind::kSigmoid;
     alignas(64) float sums[kMostOut][kMostColumns];
     for (int64_t r = 0; r < rows; ++r, at += plan.p.out_size[2]) {
-        for (int64_t j = 0; j < outputs; ++j) prefetch_row(e[j], at, columns);
+        for (int64_t j = 0; j < outputs; ++j) prefetch_operands(e[j], at, 0, 1, columns);
         const float* x = scratch + r * plan.p.stride[1] * plan.tile.row_pitch;
         kSumRow[outputs - 1](plan, x, weight, e, at, columns, is_now ? nullptr : sums);
         for (int64_t j = 0; !is_now && j < outputs; ++j) finish_row(e[j], at, sums[j], columns);

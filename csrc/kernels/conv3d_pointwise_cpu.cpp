@@ -65,13 +65,14 @@ constexpr Multiply kMultiplyMany[] = {multiply<kFewOut, kManyWide>, multiply<kFe
                                       multiply<kFewOut + 2, kManyWide>};
 static_assert(sizeof kMultiplyFew / sizeof(Multiply) == kFewOut && kFewOut + 2 == kMostOut);
 
-void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, float* scratch, float* sums) {
+// next: the next span of the same channels, asked for meanwhile, or nullptr.
+void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, const float* next, float* scratch,
+              float* sums) {
     const Conv3dParams& p = plan.p;
     const int64_t count = least(plan.span, plan.plane - at);
     const float* x = p.x + (n * p.in_channels + group * plan.in_per_group) * plan.plane + at;
     int64_t step = plan.plane;
-    const bool is_whole = count % plan.unit == 0,
-               is_now = is_whole && p.epilogue.kind != EpilogueKind::kSigmoid && p.epilogue.total == nullptr;
+    const bool is_whole = count % plan.unit == 0, is_now = is_whole && p.epilogue.kind != EpilogueKind::kSigmoid;
     if (plan.out_blocks > 1 || !is_whole) {  // a last register may reach beyond the span, not beyond x
         for (int64_t c = 0; c < plan.in_per_group; ++c) copy_row(scratch + c * plan.span, x + c * plan.plane, count);
         x = scratch, step = plan.span;
@@ -83,9 +84,11 @@ void run_span(const PointwisePlan& plan, int64_t n, int64_t group, int64_t at, f
         PlaneEpilogue e[kMostOut];
         for (int64_t j = 0; j < end - begin; ++j)
             e[j] = plane_epilogue(p.epilogue, channel + j, p.y, (n * p.out_channels + channel + j) * plan.plane);
-        for (int64_t j = 0; j < end - begin; ++j) prefetch_row(e[j], at, count);
+        for (int64_t j = 0; j < end - begin; ++j) prefetch_operands(e[j], at, 0, 1, count);
         const Multiply run =
             plan.has_few_outputs ? kMultiplyFew[end - begin - 1] : kMultiplyMany[end - begin - kFewOut];
+        for (int64_t c = b; next != nullptr && c < plan.in_per_group; c += plan.out_blocks)
+            prefetch_columns(next + c * plan.plane, 0, plan.span, plan.plane - at - plan.span);
         run(plan, x, step, p.weight + channel * plan.in_per_group, e, at, count, is_now ? nullptr : sums);
         for (int64_t j = 0; !is_now && j < end - begin; ++j) finish_row(e[j], at, sums + j * plan.span, count);
     }
@@ -96,7 +99,9 @@ void pointwise_range(const void* params, int64_t begin, int64_t end) {
     alignas(64) float scratch[kScratch + 4 * kSlack], sums[kMostOut * (kMostSpan + 4 * kSlack)];
     for (int64_t i = begin; i < end; ++i) {
         const int64_t span = i % plan.spans, group = i / plan.spans % plan.p.groups, n = i / plan.spans / plan.p.groups;
-        run_span(plan, n, group, span * plan.span, scratch, sums);
+        const bool has_next = i + 1 < end && span + 1 < plan.spans;
+        const float* x = plan.p.x + (n * plan.p.in_channels + group * plan.in_per_group) * plan.plane;
+        run_span(plan, n, group, span * plan.span, has_next ? x + (span + 1) * plan.span : nullptr, scratch, sums);
     }
 }
 

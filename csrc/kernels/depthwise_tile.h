@@ -43,6 +43,8 @@ void sum_tile(const DepthwiseTile& tile, const float* scratch, const float* weig
     const int64_t step = tile.p.stride[1] * tile.padded.row_pitch, width = tile.p.out_size[2];
     for (int64_t r = 0; r < rows; r += kTileRows)
         for (int64_t c = 0; c < columns; c += kTileColumns) {
+            const int64_t here = at + r * width + c;
+            prefetch_operands(e, here, width, least(kTileRows, rows - r), kTileColumns);
             RowTile sum = {};
             const float* x = scratch + r * step + c;
             if constexpr (kK == 0) {
@@ -57,7 +59,6 @@ void sum_tile(const DepthwiseTile& tile, const float* scratch, const float* weig
                     }
                 }
             }
-            const int64_t here = at + r * width + c;
             if (r + kTileRows <= rows && c + kTileColumns <= columns && e.kind != EpilogueKind::kSigmoid) {
                 finish_registers<kTileRows, kTileVecs>(&e, 0, here, width, sum);
                 continue;

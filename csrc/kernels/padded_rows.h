@@ -143,5 +143,11 @@ inline void fill_tile(float* to, const Conv3dParams& p, const PaddedTile& t, con
     }
 }
 
+// Asks for columns [first, end) of a row of n_in: it may come from beyond L2, and is too short for the hardware to
+// foresee it.
+inline void prefetch_columns(const float* row, int64_t first, int64_t end, int64_t n_in) {
+    for (int64_t c = most(0, first); c < least(n_in, end); c += 16) __builtin_prefetch(row + c, 0, 2);
+}
+
 }  // namespace
 }  // namespace covfast::COVFAST_ISA

@@ -140,12 +140,12 @@ inline void finish_tile(const PlaneEpilogue& e, int64_t at, int64_t width, const
     for (int64_t r = 0; r < rows; ++r) finish_row(e, at + r * width, sum + r * pitch, columns);
 }
 
-// Asks for the operands of n neighbouring outputs early: they come from L2 or beyond.
-inline void prefetch_row(const PlaneEpilogue& e, int64_t at, int64_t n) {
+// Asks for the operands of a tile of outputs early: they come from L2 or beyond. Its rows are `width` apart.
+inline void prefetch_operands(const PlaneEpilogue& e, int64_t at, int64_t width, int64_t rows, int64_t columns) {
     const float* const operands[] = {e.before, e.after, e.other};
     for (const float* operand : operands)
-        if (operand != nullptr)
-            for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(operand + at + i, 0, 2);
+        for (int64_t r = 0; operand != nullptr && r < rows; ++r)
+            for (int64_t i = 0; i < columns; i += 16) __builtin_prefetch(operand + at + r * width + i, 0, 2);
 }
 
 }  // namespace

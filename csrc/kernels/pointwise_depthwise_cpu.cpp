@@ -60,13 +60,12 @@ void prefetch_share(const PointwiseDepthwisePlan& plan, int64_t i, int64_t chann
     const PaddedTile& t = plan.tile.padded;
     const int64_t first_row = i / plan.tiles_w * t.rows * p.stride - p.padding,
                   first_column = i % plan.tiles_w * t.columns * p.stride - p.padding;
-    const int64_t left = most(0, first_column), right = least(p.in_size[1], first_column + t.row_pitch);
     const int64_t all = t.in_rows * p.in_channels, last = (channel + 1) * all / p.channels;
     for (int64_t r = channel * all / p.channels; r < last; ++r) {
         const int64_t h = first_row + r % t.in_rows;
         if (h < 0 || h >= p.in_size[0]) continue;
         const float* row = p.x + (r / t.in_rows * p.in_size[0] + h) * p.in_size[1];
-        for (int64_t c = left; c < right; c += 16) __builtin_prefetch(row + c, 0, 2);
+        prefetch_columns(row, first_column, first_column + t.row_pitch, p.in_size[1]);
     }
 }
 

@@ -186,12 +186,30 @@ void mix_branch(const PyramidPlan& plan, int64_t k, const Place& at, const float
     for (int64_t b = 0; b < blocks; ++b) {
         const int64_t first = k * p.out_per_branch + b * p.out_per_branch / blocks;
         const int64_t outputs = k * p.out_per_branch + (b + 1) * p.out_per_branch / blocks - first;
+        const int64_t position = at.row * p.out_size[1] + at.column;
+        for (int64_t j = 0; j < outputs; ++j)
+            prefetch_operands(plane_epilogue(p.epilogue, first + j, p.y, (first + j) * plane), position, p.out_size[1],
+                              at.rows, at.columns);
         kMix[outputs - 1](p.fuse_weight + first * p.m, p.m, d, tile, factor, n, mixed);
         for (int64_t j = 0; j < outputs; ++j)
-            finish_tile(plane_epilogue(p.epilogue, first + j, p.y, (first + j) * plane),
-                        at.row * p.out_size[1] + at.column, p.out_size[1], mixed + j * tile, plan.columns, at.rows,
-                        at.columns);
+            finish_tile(plane_epilogue(p.epilogue, first + j, p.y, (first + j) * plane), position, p.out_size[1],
+                        mixed + j * tile, plan.columns, at.rows, at.columns);
     }
+}
+
+// Asks for what fill_rows will copy.
+void prefetch_rows(const PyramidPlan& plan, const float* x, const Place& at) {
+    const SpatialPyramidParams& p = plan.p;
+    const int64_t first = at.row * p.stride - plan.reach, column = at.column * p.stride - plan.margin;
+    for (int64_t h = most(0, first); h < least(p.in_size[0], first + plan.in_rows); ++h)
+        prefetch_columns(x + h * p.in_size[1], column, column + plan.row_pitch, p.in_size[1]);
+}
+
+Place place_of(const PyramidPlan& plan, int64_t i) {
+    const SpatialPyramidParams& p = plan.p;
+    Place at = {i / plan.tiles_w * plan.rows, i % plan.tiles_w * plan.columns, 0, 0};
+    at.rows = least(plan.rows, p.out_size[0] - at.row), at.columns = least(plan.columns, p.out_size[1] - at.column);
+    return at;
 }
 
 void pyramid_range(const void* params, int64_t begin, int64_t end) {
@@ -200,11 +218,12 @@ void pyramid_range(const void* params, int64_t begin, int64_t end) {
     const int64_t plane = p.in_size[0] * p.in_size[1], tile = plan.rows * plan.columns;
     alignas(64) float rows[kRows + kSlack], sums[kSums], mixed[(kMostOut + 1) * kMostTile];
     for (int64_t i = begin; i < end; ++i) {
-        Place at = {i / plan.tiles_w * plan.rows, i % plan.tiles_w * plan.columns, 0, 0};
-        at.rows = least(plan.rows, p.out_size[0] - at.row), at.columns = least(plan.columns, p.out_size[1] - at.column);
+        const Place at = place_of(plan, i), next = place_of(plan, i + 1);
         for (int64_t c = 0; c < p.m; ++c) {
             if (plan.has_register_tiles) {
                 fill_rows(rows, plan, p.x + c * plane, at);
+                if (c + 1 < p.m) prefetch_rows(plan, p.x + (c + 1) * plane, at);
+                if (c + 1 == p.m && i + 1 < end) prefetch_rows(plan, p.x, next);
                 plan.sum_channel(plan, rows, c, sums);
             } else {
                 sum_row(plan, p.x + c * plane, at, c, sums);
