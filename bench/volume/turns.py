@@ -43,18 +43,34 @@ def quiet(work: Work) -> Any:
         return work()
 
 
-def take_turns(works: dict[str, Work], slow: set[str], runs: int, slow_runs: int) -> dict[str, dict[str, Any]]:
-    """Wall and CPU seconds of each, in rounds of one call each; slow ones in the first rounds only."""
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in works}
-    for turn in range(runs):
+class Stopwatch:
+    """Wall and CPU seconds of the calls of one competitor."""
+
+    def __init__(self) -> None:
+        self.wall_s: list[float] = []
+        self.cpu_s: list[float] = []
+
+    def answer(self, work: Work) -> Any:
+        cpu, wall = time.process_time(), time.perf_counter()
+        answer = quiet(work)
+        self.wall_s.append(time.perf_counter() - wall)
+        self.cpu_s.append(time.process_time() - cpu)
+        return answer
+
+    def row(self) -> dict[str, Any]:
+        return {"wall_s": timing.spread(self.wall_s), "cpu_s": timing.spread(self.cpu_s)}
+
+
+def take_turns(works: dict[str, Work], watches: dict[str, Stopwatch], slow: set[str], options: Any) -> None:
+    """Rounds of one call each; slow ones in the first rounds only. A first call, whose answer was checked, counts where
+    no other is made."""
+    for name in works:
+        if options.slow_runs > 0 or name not in slow:
+            watches[name] = Stopwatch()
+    for turn in range(options.runs):
         for name, work in works.items():
-            if name in slow and turn >= slow_runs:
-                continue
-            cpu, wall = time.process_time(), time.perf_counter()
-            quiet(work)
-            times[name][0].append(time.perf_counter() - wall)
-            times[name][1].append(time.process_time() - cpu)
-    return {name: {"wall_s": timing.spread(wall), "cpu_s": timing.spread(cpu)} for name, (wall, cpu) in times.items()}
+            if name not in slow or turn < options.slow_runs:
+                watches[name].answer(work)
 
 
 def status_bytes(key: str) -> int:
@@ -83,10 +99,11 @@ def memory_mib(script: str, name: str, size: str) -> float:
 def print_table(rows: dict[str, Any]) -> None:
     for row in rows.values():
         s = row["wall_s"]
+        peak = "" if row["peak_mib"] is None else f"peak {row['peak_mib']:6.0f} MiB; "
         print(
             f"{row['name']:28s} {row['version']:8s} {s['median']:8.3f} s ({s['min']:.3f} to {s['max']:.3f}, "
             f"{s['runs']} runs), {row['times_covfast']:7.2f} times covfast; CPU {row['cpu_s']['median']:8.3f} s; "
-            f"peak {row['peak_mib']:6.0f} MiB; {json.dumps(row['check'])}"
+            f"{peak}{json.dumps(row['check'])}"
         )
 
 
@@ -95,7 +112,8 @@ def options_of(stage: ModuleType, name: str) -> argparse.Namespace:
     parser.add_argument("--size", default="full", choices=tuple(stage.SIZES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--slow-runs", type=int, default=2)
+    parser.add_argument("--slow-runs", type=int, default=2, help="0: the call whose answer is checked")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes another call")
     parser.add_argument("--peers", nargs="+", default=list(stage.PEERS), choices=stage.PEERS)
     parser.add_argument("--name", default=name, help="of the file in bench/results")
     parser.add_argument("--measure", metavar="PEER", help=argparse.SUPPRESS)
@@ -117,18 +135,18 @@ def run(stage: ModuleType, script: str, name: str) -> None:
         print(f"left out: {peer_name}: {why}")
     case = stage.make(options.size)
     works = {name: peer.work(case) for name, peer in peers.items()}
-    answers = {name: np.asarray(quiet(work)) for name, work in works.items()}
+    watches = {name: Stopwatch() for name in works}
+    answers = {name: np.asarray(watches[name].answer(work)) for name, work in works.items()}
     checks = stage.check(answers)
     del answers
-    rows: dict[str, Any] = take_turns(
-        works, {name for name, peer in peers.items() if peer.IS_SLOW}, options.runs, options.slow_runs
-    )
+    take_turns(works, watches, {name for name, peer in peers.items() if peer.IS_SLOW}, options)
+    rows = {name: watch.row() for name, watch in watches.items()}
     base = rows[mine]["wall_s"]["median"]
     del works, case
     for name, peer in peers.items():
         rows[name] |= {"name": peer.NAME, "version": peer.VERSION, "check": checks[name]}
         rows[name]["times_covfast"] = rows[name]["wall_s"]["median"] / base
-        rows[name]["peak_mib"] = memory_mib(script, name, options.size)
+        rows[name]["peak_mib"] = None if options.no_memory else memory_mib(script, name, options.size)
     print_table(rows)
     result = {"threads": options.threads, "size": stage.SIZES[options.size], "left_out": missing, "peers": rows}
     print(f"wrote {timing.save(options.name, result).name}")
