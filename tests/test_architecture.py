@@ -60,8 +60,8 @@ PYTHON = {
     "evaluation_files": {*BASE, "io"},
     "overlay": {*BASE, "preview"},
     "evaluation_report": {*BASE, "evaluation", "io", "metrics", "info", "overlay", "report"},
-    "protocols": {*BASE, "pipeline", "metrics"},
-    "train": {*BASE, "models", "metrics", "export", "package"},
+    "protocols": {*BASE, "evaluation", "evaluation_report", "info", "io", "metrics", "pipeline", "report"},
+    "train": {*BASE, "info", "io", "protocols", "models", "metrics", "export", "package", "phantom", "resample_ops"},
     "__main__": {"cli"},
 }
 EVERYTHING = {"cli", "__init__"}  # may import all; only __main__ imports cli
@@ -71,13 +71,23 @@ HEAVY = {"torch", "SimpleITK", "pydicom", "PIL", "rich", "highdicom", "scipy", "
 TORCH_PARTS = {
     "engines/torch.py",
     "models/checkpoint.py",
+    "models/hybrid.py",
+    "models/infnet.py",
+    "models/infnet_files.py",
+    "models/infnet_multiclass.py",
     "models/lungmask.py",
     "models/miniseg.py",
+    "models/miniseg_ablations.py",
+    "models/miniseg_files.py",
+    "models/multihead.py",
     "models/nnunet.py",
     "models/nnunet_network.py",
     "models/nnunet_v1.py",
+    "models/relation.py",
+    "models/res2net.py",
     "models/state_dict.py",
     "models/torch_archive.py",
+    "models/transfer.py",
     "models/unet.py",
 }
 

@@ -7,36 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covfast.errors import BackendUnavailable, ValueRangeError, describe
-from covfast.train.recipe import read_recipe
+from covfast.errors import BackendUnavailable, FormatError, ValueRangeError, describe, file_name
+from covfast.train.recipe import Recipe, fold_count, read_recipe, with_fold
 
 if TYPE_CHECKING:
-    from covfast.train.loop import Trainer
+    from covfast.train.loop import Progress
 
 __all__ = ["read_recipe", "train"]
-
-
-def prepare(table: Mapping[str, Any], data: Path, cache: Path | None) -> Trainer:
-    """A fresh trainer of a recipe: seeded model, training side of the split, settings."""
-    import torch
-
-    from covfast.models import MiniSeg
-    from covfast.train.augment import Augmentation
-    from covfast.train.data import read_slices, split_cases
-    from covfast.train.loop import Settings, Trainer
-
-    if table["model"] != "MiniSeg":
-        raise ValueRangeError(describe("model", repr(table["model"]), "'MiniSeg'"))
-    torch.set_num_threads(int(table["threads"]))
-    slices = read_slices(data, cache)
-    split = table["split"]
-    inside, _ = split_cases(slices, split["held_out"], split["doctor_count"], table["seed"])
-    settings = Settings(
-        seed=table["seed"], mean=table["input"]["mean"], std=table["input"]["std"], **table["optimisation"]
-    )
-    torch.manual_seed(table["seed"])
-    augmentation = Augmentation(size=table["input"]["size"], **table["augmentation"])
-    return Trainer(MiniSeg(), slices.take(inside), augmentation, settings)
 
 
 def train(
@@ -44,34 +21,67 @@ def train(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     set: Mapping[str, Any] | None = None,
+    *,
+    fold: int | str | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Train a recipe; the same call goes on after a kill.
+    """Train a recipe; the same call goes on after a kill, to the weights that no kill would have given.
+
+    Under torchrun every process makes this call, and the processes share each batch.
 
     Args:
         recipe: Name or path, see `read_recipe`.
-        data: Folder that holds `covid_semiseg` and `coronacases_png`.
-        out: Folder for the slice cache, checkpoint, log and the weights.
+        data: Folder of the training data; the system's page says what it holds.
+        out: Folder for checkpoint, log, record (`run.json`) and the weights.
         set: Changes of the recipe, dotted key -> value.
+        fold: One fold of the recipe's cross-validation, in `out/fold_N`, or "all", one after the other.
+        progress: Called as (stage, steps done, steps).
 
     Returns:
-        Path of the averaged weights, a state dict that `covfast.import_checkpoint` reads.
+        Path of the weights, a state dict; of `out` for all folds.
 
     Raises:
         BackendUnavailable: torch is not installed.
-        FormatError: Recipe or data cannot be read.
-        ValueRangeError: `set` names an unknown key.
+        DeviceError: `run.device` is absent.
+        FormatError: Recipe, data or checkpoint cannot be read; the message names the file.
+        OutputError: Something cannot be written; the last good checkpoint is still there.
+        ValueRangeError: An unknown key, a value out of range, no such fold, or `out` holds a run of another recipe.
     """
+    table, folder, source = read_recipe(recipe, set), Path(out), Path(data)
     try:
         import torch
     except ImportError as error:
         raise BackendUnavailable(describe("train", "no torch", "torch", 'pip install "covfast[train]"')) from error
-    from covfast.train.loop import run
+    if not source.is_dir():
+        raise FormatError(describe("data", repr(file_name(source)), "a folder"))
+    torch.set_num_threads(int(table["threads"]))
+    if fold is None:
+        return _train_one(table, source, folder, progress)
+    if fold == "all":
+        for number in range(fold_count(table)):
+            _train_one(with_fold(table, number), source, folder / f"fold_{number}", progress)
+        return folder
+    if not str(fold).isdigit():
+        raise ValueRangeError(describe("fold", repr(fold), "a number or all"))
+    return _train_one(with_fold(table, int(fold)), source, folder / f"fold_{int(fold)}", progress)
 
-    table = read_recipe(recipe, set)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = prepare(table, Path(data), folder / "slices.npz")
-    average = run(trainer, folder)
-    target = folder / f"{table['name']}.pt"
-    torch.save(average.state_dict(), target)
+
+def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) -> Path:
+    """One training of a resolved recipe; returns the path of its weights."""
+    from covfast.train.distributed import choose_device, joined
+    from covfast.train.loop import write
+    from covfast.train.record import Record, make_folder
+    from covfast.train.systems import run_system
+    from covfast.train.systems.stage import Context
+
+    device = choose_device(table["run"]["device"])
+    make_folder(out)
+    with joined(device) as share:
+        with share.in_turn():
+            record = Record(out, table, share.rank == 0)
+        module = run_system(Context(table, data, out, device, share, record, progress))
+        target = out / f"{table['name']}.pt"
+        if share.rank == 0:
+            write(module.state_dict(), target)
+            record.finish(target)
     return target

@@ -1,0 +1,270 @@
+"""What the recipe of each system may say: keys, types, ranges, defaults. Without torch, so that recipes read fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from covfast.errors import ValueRangeError, describe
+
+REQUIRED: Any = object()
+"""Default of a key that every recipe must give."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """The rule of one key.
+
+    Attributes:
+        kind: bool, int, float or str, of the value or of each of its elements.
+        default: where the recipe does not give one; REQUIRED if it must.
+        low, high: of numbers, both inclusive.
+        open_low: whether `low` itself is refused.
+        choices: of texts; empty: any.
+        many: a list of such values; `length` of them where given.
+        named: a table of names and such values.
+    """
+
+    kind: type
+    default: Any = REQUIRED
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    length: int | None = None
+    named: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is one text."""
+        return self.kind is str and not (self.many or self.named)
+
+    @property
+    def expected(self) -> str:
+        """The rule in words."""
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[self.kind]
+        if self.choices:
+            words = f"one of {list(self.choices)}"
+        elif self.kind in (int, float) and (self.low, self.high) != (-math.inf, math.inf):
+            bounds = [] if self.low == -math.inf else [f"{'above' if self.open_low else 'from'} {self.low:g}"]
+            bounds += [] if self.high == math.inf else [f"to {self.high:g}"]
+            words = f"{words} {' '.join(bounds)}"
+        if self.many:
+            return f"a list of {'' if self.length is None else f'{self.length}: '}{words}"
+        return f"a table of names, each with {words}" if self.named else words
+
+    def check(self, key: str, value: Any) -> Any:
+        """The value, whole numbers made floating where the key is. Raises: ValueRangeError."""
+        if self.many:
+            if isinstance(value, (list, tuple)) and self.length in (None, len(value)):
+                return [self._one(key, item) for item in value]
+        elif self.named:
+            if isinstance(value, dict):
+                return {str(name): self._one(key, item) for name, item in value.items()}
+        else:
+            return self._one(key, value)
+        raise ValueRangeError(describe(key, repr(value), self.expected))
+
+    def _one(self, key: str, value: Any) -> Any:
+        is_kind = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value, is_kind = float(value), True
+        fits = is_kind
+        if is_kind and self.kind in (int, float):
+            above = value > self.low if self.open_low else value >= self.low
+            fits = above and value <= self.high and math.isfinite(value)
+        elif is_kind and self.choices:
+            fits = value in self.choices
+        if not fits:
+            raise ValueRangeError(describe(key, repr(value), self.expected))
+        return value
+
+
+Schema = Mapping[str, Key]
+
+
+def whole(default: Any = REQUIRED, low: float = 0, high: float = math.inf) -> Key:
+    """A whole number."""
+    return Key(int, default, low, high)
+
+
+def real(default: Any = REQUIRED, low: float = 0.0, high: float = math.inf, *, open_low: bool = False) -> Key:
+    """A number, not negative by default."""
+    return Key(float, default, low, high, open_low)
+
+
+def positive(default: Any = REQUIRED) -> Key:
+    """A number above 0."""
+    return real(default, 0.0, open_low=True)
+
+
+def part(default: Any = REQUIRED) -> Key:
+    """A number from 0 to 1."""
+    return real(default, 0.0, 1.0)
+
+
+def choice(*choices: str, default: Any = REQUIRED) -> Key:
+    """One of some texts."""
+    return Key(str, default, choices=choices)
+
+
+def numbers(default: Any = REQUIRED, length: int | None = None, low: float = -math.inf) -> Key:
+    """A list of numbers."""
+    return Key(float, default, low, many=True, length=length)
+
+
+def wholes(default: Any = REQUIRED, length: int | None = None, low: float = 1) -> Key:
+    """A list of whole numbers."""
+    return Key(int, default, low, many=True, length=length)
+
+
+def texts(default: Any = REQUIRED) -> Key:
+    """A list of texts."""
+    return Key(str, default, many=True)
+
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+COMMON: Schema = {
+    "name": Key(str),
+    "system": Key(str),
+    "seed": whole(2020, high=2**31 - 1),
+    "threads": whole(2, 1, 1024),
+}
+"""Keys of every recipe: of the result, the system, all random draws, and the CPU threads of torch."""
+
+RUN: Schema = {
+    "run.device": Key(str, "auto"),
+    "run.precision": choice("fp32", "mixed", default="fp32"),
+    "run.interval": whole(50, 1),
+    "run.validate_every": whole(0),
+    "run.patience": whole(0),
+    "run.keep": choice("last", "best", default="last"),
+    "run.prefetch": whole(2, 0, 64),
+    "run.tensorboard": Key(bool, False),
+}
+"""How a run is carried out: device, precision, steps between log rows and checkpoints, steps between validations (0:
+never), validations without a better score before it stops (0: never), which weights are kept, batches made ahead by a
+thread (0: none), and whether TensorBoard's files are written."""
+
+FIDELITY: Schema = {"fidelity": choice("code", "paper", default="code")}
+"""Where released code and paper differ: which of the two."""
+
+FOLDS: Schema = {
+    "split.folds": whole(1, 1, 100),
+    "split.fold": whole(0),
+    "split.seed": whole(0, high=2**31 - 1),
+}
+"""Cross-validation over cases in an order drawn with `split.seed`; one fold: all cases train, none validates."""
+
+MINISEG_INFECTION: Schema = {
+    **COMMON,
+    "model": choice("MiniSeg"),
+    "input.size": whole(256, 32, 2048),
+    "input.window_hu": numbers(length=2),
+    "input.margin_mm": real(10.0),
+    "input.mean": real(),
+    "input.std": positive(),
+    "split.held_out": texts(),
+    "split.doctor_count": whole(),
+    "optimisation.steps": whole(low=1),
+    "optimisation.batch": whole(low=1),
+    "optimisation.rate": positive(),
+    "optimisation.warmup": whole(),
+    "optimisation.decay": real(),
+    "optimisation.average": part(),
+    "optimisation.positive_weight": positive(),
+    "optimisation.auxiliary": real(),
+    "optimisation.shares": Key(float, low=0.0, named=True),
+    "augmentation.zoom": real(low=1.0),
+    "augmentation.rotate_degrees": real(high=180.0),
+    "augmentation.shift": part(),
+    "augmentation.window": part(),
+    "augmentation.gamma": real(low=1.0),
+    "augmentation.noise": part(),
+    **RUN,
+}
+
+MINISEG: Schema = {
+    **COMMON,
+    **FIDELITY,
+    "data.images": Key(str),
+    "data.masks": Key(str),
+    "data.values": wholes([0, 255], low=0),
+    "input.size": whole(512, 32, 4096),
+    "split.published": choice("", "ct100", "p9", "p20", "p1110", default=""),
+    **FOLDS,
+    "optimisation.epochs": whole(80, 1),
+    "optimisation.batch": whole(5, 1),
+    "optimisation.rate": positive(1e-3),
+    "optimisation.decay": real(1e-4),
+    "optimisation.power": real(0.9),
+    "optimisation.auxiliary": real(0.4),
+    "optimisation.scales": numbers([1.5, 1.25, 0.75, 1.0], low=0.1),
+    "augmentation.crop": part(0.5),
+    "augmentation.flip": part(0.5),
+    **RUN,
+}
+
+_INFNET_INPUT: Schema = {
+    "input.size": whole(352, 32, 2048),
+    "input.scales": numbers([0.75, 1.0, 1.25], low=0.1),
+    "input.mean": numbers(IMAGENET_MEAN, 3),
+    "input.std": numbers(IMAGENET_STD, 3, 1e-6),
+}
+
+INFNET: Schema = {
+    **COMMON,
+    **FIDELITY,
+    "data.folder": Key(str, "covid_semiseg/TrainingSet/LungInfection-Train/Doctor-label"),
+    "model.channel": whole(32, 4, 256),
+    "model.planes": whole(64, 4, 256),
+    "model.backbone": Key(str, ""),
+    **_INFNET_INPUT,
+    **FOLDS,
+    "optimisation.epochs": whole(100, 1),
+    "optimisation.batch": whole(24, 1),
+    "optimisation.rate": positive(1e-4),
+    "optimisation.clip": positive(0.5),
+    "optimisation.decay_epoch": whole(50, 1),
+    **RUN,
+}
+
+SEMI_INFNET: Schema = {
+    **INFNET,
+    "data.unlabelled": Key(str, "covid_semiseg/TrainingSet/LungInfection-Train/Pseudo-label/Imgs"),
+    "data.unlabelled_count": whole(0),
+    "propagation.group": whole(5, 1),
+    "propagation.rounds": whole(0),
+    "propagation.epochs": whole(10, 1),
+    "propagation.rate": positive(3e-4),
+    "propagation.batch": whole(16, 1),
+}
+
+INFNET_MULTICLASS: Schema = {
+    **COMMON,
+    **FIDELITY,
+    "data.folder": Key(str, "covid_semiseg/TrainingSet/MultiClassInfection-Train"),
+    "model.width": whole(64, 4, 256),
+    "input.size": whole(352, 16, 2048),
+    "input.mean": numbers(IMAGENET_MEAN, 3),
+    "input.std": numbers(IMAGENET_STD, 3, 1e-6),
+    **FOLDS,
+    "optimisation.epochs": whole(200, 1),
+    "optimisation.batch": whole(16, 1),
+    "optimisation.rate": positive(1e-2),
+    "optimisation.momentum": part(0.7),
+    **RUN,
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "miniseg-infection": MINISEG_INFECTION,
+    "miniseg": MINISEG,
+    "infnet": INFNET,
+    "semi-infnet": SEMI_INFNET,
+    "infnet-multiclass": INFNET_MULTICLASS,
+}
+"""The schema of every system."""

@@ -1,0 +1,139 @@
+"""MiniSeg on slices cropped to the lungs: the training of covfast's own `miniseg-infection`, from 8-bit slices."""
+
+# torch is not followed by the type checker: its classes and functions are Any.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from covfast.models import MiniSeg
+from covfast.train.augment import Augmentation, augment
+from covfast.train.data import DOCTOR, PNG, PSEUDO, STORED, Slices, read_slices, split_cases
+from covfast.train.distributed import Share
+from covfast.train.feeder import Batch
+from covfast.train.losses import supervised
+from covfast.train.recipe import Recipe
+from covfast.train.schedules import warmup_cosine
+from covfast.train.systems.base import System, dice, mean
+from covfast.train.systems.stage import Context, run_stage
+
+
+class MiniSegInfection(System):
+    """AdamW, linear warm-up and half a cosine, soft cross entropy and Dice with deep supervision, averaged weights.
+
+    Every batch is drawn by kind: expert slices, slices with carried-over expert masks, equalised slices.
+
+    Args:
+        table: Recipe.
+        slices: Training side.
+        held: Held-out side; validation is the mean Dice at 0.5 over its expert slices.
+        data: Folder of the data, for the record.
+    """
+
+    def __init__(self, table: Recipe, slices: Slices, held: Slices | None = None, data: Path | None = None) -> None:
+        super().__init__(table)
+        self.slices, self.held, self.data = slices, held, data
+        self.images, self.masks = torch.from_numpy(slices.images), torch.from_numpy(slices.masks)
+        self.augmentation = Augmentation(size=table["input"]["size"], **table["augmentation"])
+        self.turns = table["optimisation"]["steps"]
+        self.average = table["optimisation"]["average"]
+
+    @classmethod
+    def open(cls, table: Recipe, data: Path, folder: Path) -> MiniSegInfection:
+        """The system with its slices, read from `data` or from the cache in `folder`.
+
+        Raises:
+            FormatError: A file of the data cannot be read.
+        """
+        slices, split = read_slices(data, folder / "slices.npz"), table["split"]
+        inside, outside = split_cases(slices, split["held_out"], split["doctor_count"], table["seed"])
+        return cls(table, slices.take(inside), slices.take(outside), data)
+
+    def build(self) -> nn.Module:
+        """MiniSeg for three equal channels."""
+        return cast(nn.Module, MiniSeg().to(memory_format=torch.channels_last))
+
+    def optimiser(self, module: nn.Module) -> Any:
+        """AdamW on everything."""
+        settings = self.table["optimisation"]
+        return torch.optim.AdamW(module.parameters(), lr=settings["rate"], weight_decay=settings["decay"])
+
+    def draw(self, turn: int, generator: torch.Generator, share: Share) -> list[Batch]:
+        """Augmented slices of kinds drawn by their shares."""
+        settings = self.table["optimisation"]
+        which = draw_batch(self.slices, settings["shares"], settings["batch"], generator)
+        x, y = augment(self.images[which], self.masks[which], self.augmentation, generator)
+        return [{"x": share.of(self._normalised(x)), "y": share.of(y)}]
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        given = self.table["input"]
+        x = (x - given["mean"]) / given["std"]
+        return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to 1 %."""
+        settings = self.table["optimisation"]
+        return warmup_cosine(step, settings["rate"], settings["warmup"], settings["steps"])
+
+    def loss(self, network: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Cross entropy and soft Dice of the output, and of the auxiliary outputs with less weight."""
+        settings = self.table["optimisation"]
+        outputs = network(batch["x"])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return supervised(outputs, batch["y"], settings["positive_weight"], settings["auxiliary"])
+
+    def clip(self, module: nn.Module) -> None:
+        """Norm of all gradients at most 5."""
+        nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+
+    def validate(self, module: nn.Module, device: torch.device) -> float | None:
+        """Mean Dice at 0.5 over the held-out expert slices, at the stored size."""
+        if self.held is None:
+            return None
+        size, scores = self.table["input"]["size"], []
+        for k in (i for i, kind in enumerate(self.held.kinds) if kind == "doctor"):
+            x = torch.from_numpy(self.held.images[k])[None, None].float() / 255.0
+            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+            logits = module(self._normalised(x).to(device)).float().cpu()
+            mask = F.interpolate(logits.softmax(1)[:, 1:], size=(STORED, STORED), mode="bilinear")[0, 0] > 0.5
+            scores.append(dice(torch.from_numpy(self.held.masks[k]) >= 128, mask))
+        return mean(scores) if scores else None
+
+    def splits(self) -> dict[str, list[str]]:
+        """Volumes and groups of slices on each side."""
+        held = () if self.held is None else self.held.cases
+        return {"training": sorted(set(self.slices.cases)), "held_out": sorted(set(held))}
+
+    def files(self) -> Sequence[Path]:
+        """All pictures of the three sets."""
+        folders = (DOCTOR, PSEUDO, PNG)
+        return [] if self.data is None else [path for name in folders for path in pictures(self.data / name)]
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The JPEG and PNG files under a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: torch.Generator) -> Tensor:
+    """Indices of one batch: the kind by its share, then a slice of that kind."""
+    kinds = [kind for kind in shares if kind in slices.kinds]
+    weights = torch.tensor([shares[kind] for kind in kinds])
+    chosen = torch.multinomial(weights, batch, replacement=True, generator=generator)
+    pools = [[i for i, kind in enumerate(slices.kinds) if kind == wanted] for wanted in kinds]
+    draws = torch.rand(batch, generator=generator)
+    picks = zip(chosen.tolist(), draws.tolist(), strict=True)
+    return torch.tensor([pools[k][int(u * len(pools[k]))] for k, u in picks])
+
+
+def run(context: Context) -> nn.Module:
+    """Train in one stage."""
+    with context.share.in_turn():
+        system = MiniSegInfection.open(context.table, context.data, context.out)
+    return run_stage(context, system)

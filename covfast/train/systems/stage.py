@@ -1,0 +1,73 @@
+"""One stage of a run: a system trained in a folder of its own, entered in the record."""
+
+# torch is not followed by the type checker: its classes and functions are Any.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from covfast.train.distributed import Share
+from covfast.train.loop import Progress, Trainer, run
+from covfast.train.recipe import Recipe
+from covfast.train.record import Record, make_folder
+from covfast.train.systems.base import System
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run of a system is given.
+
+    Attributes:
+        table: Resolved recipe.
+        data: Folder of the training data.
+        out: Folder of the outputs, which exists.
+        device: Of the networks.
+        share: Of this process.
+        record: `run.json`.
+        progress: Told after every turn.
+    """
+
+    table: Recipe
+    data: Path
+    out: Path
+    device: torch.device
+    share: Share
+    record: Record
+    progress: Progress | None = None
+
+
+def run_stage(
+    context: Context,
+    system: System,
+    name: str = "",
+    initial: Mapping[str, Tensor] | None = None,
+    *,
+    is_recorded: bool = True,
+) -> nn.Module:
+    """Train a system to its end and return the network that is kept; a finished stage is only read.
+
+    Args:
+        context: Of the run.
+        system: What is trained; its own table rules.
+        name: Of the stage and its folder in `out`; empty: the only stage, in `out` itself.
+        initial: Weights to start from.
+        is_recorded: Whether the record gets an entry: stages of hundreds have one in common.
+    """
+    folder = make_folder(context.out / name) if name else context.out
+    key = name or str(context.table["name"])
+    if is_recorded:
+        context.record.stage(key, system.splits(), system.files(), context.data)
+    trainer = Trainer(system, context.device, context.share, initial)
+    module = run(trainer, folder, progress=context.progress)
+    if not is_recorded:
+        return module
+    waiting = 100.0 * trainer.waited_s / trainer.seconds if trainer.seconds else 0.0
+    facts = {"steps": trainer.step, "seconds": round(trainer.seconds, 1), "waiting_percent": round(waiting, 1)}
+    score = None if trainer.best == -float("inf") else trainer.best
+    context.record.end(key, **facts, best_score=score, stopped_early=trainer.is_stopped)
+    return module

@@ -1,0 +1,112 @@
+"""Small trainings for tests: a toy system that is quick to train, and recipes cut short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from covfast.train.data import Slices
+from covfast.train.distributed import Share
+from covfast.train.recipe import read_recipe
+from covfast.train.systems.base import System
+
+RUN = {
+    "device": "cpu", "precision": "fp32", "interval": 2, "validate_every": 0, "patience": 0, "keep": "last",
+    "prefetch": 2, "tensorboard": False,
+}  # fmt: skip
+
+
+def toy_table(**run: Any) -> dict[str, Any]:
+    """The part of a recipe that the loop itself reads."""
+    return {"name": "toy", "system": "toy", "seed": 3, "threads": 1, "run": {**RUN, **run}}
+
+
+class Toy(System):
+    """Two convolutions with dropout that learn to copy the sign of noise; scores can be prescribed."""
+
+    def __init__(self, table: dict[str, Any], turns: int = 8, scores: tuple[float, ...] = (), steps_a_turn: int = 1):
+        super().__init__(table)
+        self.turns, self.steps_a_turn, self.scores = turns, steps_a_turn, list(scores)
+        self.average = None
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(4, 1, 1))
+
+    def optimiser(self, module: nn.Module) -> Any:
+        return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+
+    def draw(self, turn: int, generator: torch.Generator, share: Share) -> list[dict[str, torch.Tensor]]:
+        x = [torch.randn(4, 1, 8, 8, generator=generator) for _ in range(self.steps_a_turn)]
+        return [{"x": share.of(one), "y": share.of((one > 0).float())} for one in x]
+
+    def rate(self, step: int) -> float:
+        return 0.1 / (1 + step)
+
+    def loss(self, network: nn.Module, batch: dict[str, torch.Tensor], step: int) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(network(batch["x"]), batch["y"])
+
+    def validate(self, module: nn.Module, device: torch.device) -> float | None:
+        return self.scores.pop(0) if self.scores else None
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts hold the same bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def bright_squares(n: int = 8, side: int = 32) -> Slices:
+    """Slices whose infection is a bright square."""
+    rng = np.random.default_rng(0)
+    images, masks = np.full((n, side, side), 60, np.uint8), np.zeros((n, side, side), np.uint8)
+    for k in range(n):
+        i, j = rng.integers(2, side - 14, 2)
+        masks[k, i : i + 12, j : j + 12] = 255
+    images[masks > 0] = 200
+    kinds = ("doctor", "aligned") * (n // 2)
+    names = tuple(str(k) for k in range(n))
+    return Slices(images, masks, np.full_like(masks, 255), names, kinds, names)
+
+
+def infection_table(**optimisation: Any) -> dict[str, Any]:
+    """The recipe miniseg-infection, cut short."""
+    short = {"steps": 8, "batch": 2, "warmup": 2, "average": 0.9, **optimisation}
+    changes = {f"optimisation.{key}": value for key, value in short.items()}
+    return read_recipe("miniseg-infection", {**changes, "input.size": 32, "run.interval": 2})
+
+
+def semiseg_folder(root: Path, labelled: int = 6, unlabelled: int = 0, side: int = 64) -> Path:
+    """COVID-SemiSeg's folders with squares: labelled slices of two sizes, classes and priors, unlabelled ones."""
+    rng, base = np.random.default_rng(1), root / "covid_semiseg" / "TrainingSet"
+    for k in range(labelled):
+        image, mask = square(rng, side, side + 8 * (k % 2))
+        grey = np.where(mask > 0, np.where(np.arange(mask.shape[1]) % 8 < 4, 38, 75), 0).astype(np.uint8)
+        folder = base / "LungInfection-Train" / "Doctor-label"
+        pictures = {folder / "Imgs": image, folder / "GT": mask, folder / "Edge": mask - mask // 2}
+        multi = base / "MultiClassInfection-Train"
+        pictures |= {multi / "Imgs": image, multi / "GT": grey, multi / "Prior": mask}
+        for place, pixels in pictures.items():
+            save(pixels, place / f"{k}.{'jpg' if place.name == 'Imgs' else 'png'}")
+    for k in range(unlabelled):
+        save(square(rng, side, side)[0], base / "LungInfection-Train" / "Pseudo-label" / "Imgs" / f"scan_{k}.jpg")
+    return root
+
+
+def square(rng: np.random.Generator, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """A grey slice with a bright square, and the square."""
+    mask = np.zeros((rows, columns), np.uint8)
+    i, j = rng.integers(4, rows - 28, 2)
+    mask[i : i + 24, j : j + 24] = 255
+    noise = rng.integers(0, 30, mask.shape)
+    return (60 + noise + (mask > 0) * 120).astype(np.uint8), mask
+
+
+def save(pixels: np.ndarray, path: Path) -> None:
+    """A picture, its folder made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
