@@ -25,7 +25,7 @@ def poly(step: int, rate: float, steps: int, power: float = 0.9) -> float:
         ValueRangeError: step < 0 or steps < 1.
     """
     _check(steps, step)
-    return rate * max(1.0 - step / steps, 0.0) ** power
+    return float(rate * max(1.0 - step / steps, 0.0) ** power)
 
 
 def warmup_cosine(step: int, rate: float, warmup: int, steps: int, floor: float = 0.01) -> float:
