@@ -15,7 +15,6 @@ logits. Each convolution is followed by an instance norm with weight and bias an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -23,12 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from covfast.errors import ValueRangeError, describe
+from covfast.models.topology import Axes, Topology
 
-Axes = Sequence[int]
-"""One number per spatial axis, ([D,] H, W)."""
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _AVERAGE = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
@@ -42,7 +38,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         padding = [(k - 1) // 2 for k in kernel]
-        self.conv = _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride), padding, bias=bias)
+        self.conv = CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride), padding, bias=bias)
         self.norm = _NORM[len(kernel)](outputs, eps=eps, affine=True)
         self.slope = slope
 
@@ -129,68 +125,117 @@ class Encoder(nn.Module):
         return outputs
 
 
-class Decoder(nn.Module):
-    """From the deepest stage up; entry 0 of each list belongs to the lowest resolution.
+class Trunk(nn.Module):
+    """From the deepest stage up, without logits; entry 0 of each list belongs to the lowest resolution.
+
+    Args:
+        transpconvs: upsampling of each level.
+        stages: of each level, of the upsampled tensor and the skips concatenated.
+    """
+
+    def __init__(self, transpconvs: nn.ModuleList, stages: nn.ModuleList) -> None:
+        super().__init__()
+        self.transpconvs = transpconvs
+        self.stages = stages
+
+    def features(self, skips: Sequence[Tensor]) -> list[Tensor]:
+        """(N, C_s, X_s) of every level, the lowest resolution first, from the encoder's outputs, the largest first."""
+        x, levels = skips[-1], []
+        for skip, up, stage in zip(skips[-2::-1], self.transpconvs, self.stages, strict=True):
+            x = stage(torch.cat([up(x), skip], 1))
+            levels.append(x)
+        return levels
+
+
+class Decoder(Trunk):
+    """A trunk, and at every level a 1x1 convolution to logits.
 
     Args:
         classes: channels of the logits.
-        features, strides: of the encoder's stages.
-        kernels: of each level's convolutions, from the lowest resolution up.
-        convs: how many of them, in the same order.
-        options: bias, eps, slope of `ConvNorm`.
+        topology: of the network.
+        sources: encoders whose outputs come concatenated: each skip, the deepest too, has `sources` times the channels.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        features: Sequence[int],
-        strides: Sequence[Axes],
-        kernels: Sequence[Axes],
-        convs: Sequence[int],
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        rank = len(strides[0])
-        below, here = features[:0:-1], features[-2::-1]
-        self.transpconvs = nn.ModuleList(
-            _TRANSPOSED[rank](deep, wide, tuple(stride), tuple(stride), bias=options["bias"])
-            for deep, wide, stride in zip(below, here, strides[:0:-1], strict=True)
+    def __init__(self, classes: int, topology: Topology, sources: int = 1) -> None:
+        features, strides, rank = topology.features, topology.strides, topology.rank
+        below, here = [sources * features[-1], *features[-2:0:-1]], features[-2::-1]
+        options = _options(topology)
+        super().__init__(
+            nn.ModuleList(
+                _TRANSPOSED[rank](deep, wide, tuple(stride), tuple(stride), bias=topology.bias)
+                for deep, wide, stride in zip(below, here, strides[:0:-1], strict=True)
+            ),
+            nn.ModuleList(
+                ConvStack(count, (1 + sources) * wide, wide, kernel, [1] * rank, **options)
+                for count, wide, kernel in zip(topology.level_convs, here, topology.level_kernels, strict=True)
+            ),
         )
-        self.stages = nn.ModuleList(
-            ConvStack(count, 2 * wide, wide, kernel, [1] * rank, **options)
-            for count, wide, kernel in zip(convs, here, kernels, strict=True)
-        )
-        self.seg_layers = nn.ModuleList(_CONV[rank](wide, classes, 1) for wide in here)
+        self.seg_layers = new_heads(classes, topology)
 
     def forward(self, skips: Sequence[Tensor], every_level: bool) -> Tensor | tuple[Tensor, ...]:
         """Logits (N, classes, X) of the largest size, or those of every level, the largest first."""
-        x, logits = skips[-1], []
-        for level, (up, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
-            x = stage(torch.cat([up(x), skips[-2 - level]], 1))
-            if every_level or level == len(self.stages) - 1:
-                logits.append(self.seg_layers[level](x))
-        return tuple(reversed(logits)) if every_level else logits[0]
+        return logits(self.features(skips), self.seg_layers, every_level)
 
 
-class _UNet(nn.Module):
-    """What both U-Nets share: encoder, decoder and the forward pass."""
+def new_heads(classes: int, topology: Topology) -> nn.ModuleList:
+    """1x1 convolutions to logits, one for each level of a decoder, the lowest resolution first."""
+    return nn.ModuleList(CONV[topology.rank](wide, classes, 1) for wide in topology.features[-2::-1])
+
+
+def logits(levels: Sequence[Tensor], heads: nn.ModuleList, every_level: bool) -> Tensor | tuple[Tensor, ...]:
+    """Logits (N, classes, X) of the largest size, or those of every level, the largest first.
+
+    Args:
+        levels: features of every level, the lowest resolution first.
+        heads: 1x1 convolution of each.
+        every_level: whether a tuple of all is wanted.
+    """
+    if not every_level:
+        return cast(Tensor, heads[-1](levels[-1]))
+    return tuple(head(x) for head, x in zip(reversed(heads), reversed(levels), strict=True))
+
+
+def plain_encoder(in_channels: int, topology: Topology) -> Encoder:
+    """Of stages of plain convolutions."""
+    inputs = [in_channels, *topology.features[:-1]]
+    rows = zip(topology.stage_convs, inputs, topology.features, topology.kernels, topology.strides, strict=True)
+    return Encoder([nn.Sequential(ConvStack(*row, **_options(topology))) for row in rows])
+
+
+def _options(topology: Topology) -> dict[str, Any]:
+    return {"bias": topology.bias, "eps": topology.eps, "slope": topology.slope}
+
+
+class UNet(nn.Module):
+    """What all U-Nets share: encoder, decoder and forward pass; those of two encoders have an `encode` of their own.
+
+    Attributes:
+        topology: as built.
+        multiple: what each size of an input is a multiple of.
+        deep_supervision: whether training gives the logits of every level.
+    """
 
     encoder: Encoder
     decoder: Decoder
 
-    def __init__(self, strides: Sequence[Axes], deep_supervision: bool) -> None:
+    def __init__(self, topology: Topology, deep_supervision: bool) -> None:
         super().__init__()
+        self.topology = topology
+        self.multiple = topology.multiple
         self.deep_supervision = deep_supervision
-        self.multiple = tuple(math.prod(stride[axis] for stride in strides) for axis in range(len(strides[0])))
 
     def _initialise(self) -> None:
         """He normal for the slope 0.01, biases 0."""
-        convolutions: tuple[Any, ...] = (*_CONV.values(), *_TRANSPOSED.values())
+        convolutions: tuple[Any, ...] = (*CONV.values(), *_TRANSPOSED.values())
         for part in self.modules():
             if isinstance(part, convolutions):
                 nn.init.kaiming_normal_(part.weight, a=0.01)
                 if part.bias is not None:
                     nn.init.zeros_(part.bias)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """What the decoder gets: a tensor of every stage, the largest first."""
+        return cast("list[Tensor]", self.encoder(x))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits of (N, in_channels, [D,] H, W) float32, sizes multiples of `multiple`.
@@ -199,12 +244,11 @@ class _UNet(nn.Module):
             (N, classes, [D,] H, W). In training mode with `deep_supervision`: a tuple of the logits of every level, the
             largest first, each smaller by the stride of its stage.
         """
-        return cast(
-            "Tensor | tuple[Tensor, ...]", self.decoder(self.encoder(x), self.training and self.deep_supervision)
-        )
+        every_level = self.training and self.deep_supervision
+        return cast("Tensor | tuple[Tensor, ...]", self.decoder(self.encode(x), every_level))
 
 
-class PlainUNet(_UNet):
+class PlainUNet(UNet):
     """nnU-Net's plain U-Net; its names are those of `PlainConvUNet` in nnU-Net's weights.
 
     With one input channel, two classes, features 32 64 128 256 320 320, kernels 1x3x3 then 3x3x3 and strides 1x1x1
@@ -244,17 +288,19 @@ class PlainUNet(_UNet):
         slope: float = 0.01,
         deep_supervision: bool = False,
     ) -> None:
-        counts, above = _counts(features, kernels, strides, convs, decoder_convs, decoder_kernels)
-        super().__init__(strides, deep_supervision)
-        options: dict[str, Any] = {"bias": bias, "eps": eps, "slope": slope}
-        inputs = [in_channels, *features[:-1]]
-        rows = zip(counts, inputs, features, kernels, strides, strict=True)
-        self.encoder = Encoder([nn.Sequential(ConvStack(*row, **options)) for row in rows])
-        self.decoder = Decoder(classes, features, strides, decoder_kernels or kernels[-2::-1], above, **options)
+        topology = Topology(features, kernels, strides, convs, decoder_convs, decoder_kernels, bias, eps, slope)
+        super().__init__(topology, deep_supervision)
+        self.encoder = plain_encoder(in_channels, topology)
+        self.decoder = Decoder(classes, topology)
         self._initialise()
 
+    @classmethod
+    def of(cls, in_channels: int, classes: int, topology: Topology, deep_supervision: bool = False) -> PlainUNet:
+        """The network of a topology."""
+        return cls(in_channels, classes, **vars(topology), deep_supervision=deep_supervision)
 
-class ResidualEncoderUNet(_UNet):
+
+class ResidualEncoderUNet(UNet):
     """nnU-Net's U-Net with a residual encoder; its names are those of `ResidualEncoderUNet` in nnU-Net's weights.
 
     With one input channel, two classes, features 32 64 128 256 320 320, 3x3x3 kernels, strides 1 then 2 and the
@@ -285,42 +331,16 @@ class ResidualEncoderUNet(_UNet):
     ) -> None:
         if blocks is None:
             blocks = [1, 3, 4, *[6] * len(features)][: len(features)]
-        counts, above = _counts(features, kernels, strides, blocks, decoder_convs, None)
-        super().__init__(strides, deep_supervision)
-        options: dict[str, Any] = {"bias": bias, "eps": eps, "slope": slope}
-        stem = ConvStack(1, in_channels, features[0], kernels[0], [1] * len(kernels[0]), **options)
+        topology = Topology(features, kernels, strides, blocks, decoder_convs, None, bias, eps, slope)
+        super().__init__(topology, deep_supervision)
+        options = _options(topology)
+        stem = ConvStack(1, in_channels, features[0], kernels[0], [1] * topology.rank, **options)
         inputs = [features[0], *features[:-1]]
-        rows = zip(counts, inputs, features, kernels, strides, strict=True)
+        rows = zip(topology.stage_convs, inputs, features, kernels, strides, strict=True)
         self.encoder = Encoder([ResidualStage(*row, **options) for row in rows], stem)
-        self.decoder = Decoder(classes, features, strides, kernels[-2::-1], above, **options)
+        self.decoder = Decoder(classes, topology)
         self._initialise()
         for part in self.modules():
             if isinstance(part, ResidualBlock):  # a new block begins as its skip
                 nn.init.zeros_(part.conv2.norm.weight)
                 nn.init.zeros_(part.conv2.norm.bias)
-
-
-def _counts(
-    features: Sequence[int],
-    kernels: Sequence[Axes],
-    strides: Sequence[Axes],
-    convs: int | Sequence[int],
-    decoder_convs: int | Sequence[int],
-    decoder_kernels: Sequence[Axes] | None,
-) -> tuple[list[int], list[int]]:
-    """Convolutions (blocks) of each stage and of each level of the decoder. Raises: ValueRangeError."""
-    stages = len(features)
-    counts = [convs] * stages if isinstance(convs, int) else list(convs)
-    above = [decoder_convs] * (stages - 1) if isinstance(decoder_convs, int) else list(decoder_convs)
-    levels = above if decoder_kernels is None else decoder_kernels
-    lengths = (stages, len(kernels), len(strides), len(counts), len(above) + 1, len(levels) + 1)
-    ranks = {len(axes) for axes in (*kernels, *strides, *(decoder_kernels or ()))}
-    if stages < 2 or len(set(lengths)) > 1 or ranks not in ({2}, {3}):
-        got = (
-            f"{stages} features, {len(kernels)} kernels, {len(strides)} strides, {len(counts)} and {len(above)} counts"
-        )
-        expected = "as many of each, one count less in the decoder, each kernel and stride of 2 or of 3 numbers"
-        raise ValueRangeError(describe("features, kernels, strides", f"{got}, ranks {sorted(ranks)}", expected))
-    if min(*features, *counts, *above, *(n for axes in (*kernels, *strides) for n in axes)) < 1:
-        raise ValueRangeError(describe("features, kernels, strides", "a number below 1", "numbers from 1 on"))
-    return counts, above
