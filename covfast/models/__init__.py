@@ -12,18 +12,37 @@ from covfast.errors import BackendUnavailable, describe
 
 if TYPE_CHECKING:
     from covfast.models.checkpoint import Checkpoint, import_checkpoint
+    from covfast.models.hybrid import HybridEncoderUNet
     from covfast.models.lungmask import LungUNet
     from covfast.models.miniseg import MiniSeg
+    from covfast.models.multihead import MultiHeadUNet
+    from covfast.models.relation import RelationUNet
+    from covfast.models.topology import Topology
     from covfast.models.unet import PlainUNet, ResidualEncoderUNet
 
-__all__ = ["Checkpoint", "LungUNet", "MiniSeg", "PlainUNet", "ResidualEncoderUNet", "import_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "HybridEncoderUNet",
+    "LungUNet",
+    "MiniSeg",
+    "MultiHeadUNet",
+    "PlainUNet",
+    "RelationUNet",
+    "ResidualEncoderUNet",
+    "Topology",
+    "import_checkpoint",
+]
 
 _HOMES = {
     "Checkpoint": "checkpoint",
+    "HybridEncoderUNet": "hybrid",
     "LungUNet": "lungmask",
     "MiniSeg": "miniseg",
+    "MultiHeadUNet": "multihead",
     "PlainUNet": "unet",
+    "RelationUNet": "relation",
     "ResidualEncoderUNet": "unet",
+    "Topology": "topology",
     "import_checkpoint": "checkpoint",
 }
 
