@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "input",
         metavar="PATH",
-        help="weight file such as MiniSeg's or lungmask's .pth, or nnU-Net's results, a folder or zip file",
+        help="weight file such as MiniSeg's, Inf-Net's or lungmask's .pth, or nnU-Net's results, a folder or zip file",
     )
     options.add_output(parser, "the .covfast file to write")
     parser.add_argument("--format", metavar="NAME", help="found out by itself by default")

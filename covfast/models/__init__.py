@@ -13,6 +13,8 @@ from covfast.errors import BackendUnavailable, describe
 if TYPE_CHECKING:
     from covfast.models.checkpoint import Checkpoint, import_checkpoint
     from covfast.models.hybrid import HybridEncoderUNet
+    from covfast.models.infnet import InfNet
+    from covfast.models.infnet_multiclass import InfNetMultiClass
     from covfast.models.lungmask import LungUNet
     from covfast.models.miniseg import MiniSeg
     from covfast.models.multihead import MultiHeadUNet
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "HybridEncoderUNet",
+    "InfNet",
+    "InfNetMultiClass",
     "LungUNet",
     "MiniSeg",
     "MultiHeadUNet",
@@ -36,6 +40,8 @@ __all__ = [
 _HOMES = {
     "Checkpoint": "checkpoint",
     "HybridEncoderUNet": "hybrid",
+    "InfNet": "infnet",
+    "InfNetMultiClass": "infnet_multiclass",
     "LungUNet": "lungmask",
     "MiniSeg": "miniseg",
     "MultiHeadUNet": "multihead",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from covfast.errors import FormatError, ValueRangeError, WeightsError, describe, file_name
-from covfast.models.miniseg import MiniSeg
-from covfast.models.state_dict import load_checked
+from covfast.errors import FormatError, ValueRangeError, describe, file_name
 from covfast.volume import LABELS
 
 if TYPE_CHECKING:
     from covfast.models.result_files import ResultFiles
-
-_AUXILIARY = re.compile(r"pred[234]\.")
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Checkpoint:
 
     Attributes:
         module: In evaluation mode, float32, on the CPU.
-        recipe: Stages from a CT volume to labels, as `covfast.export` takes them.
+        recipe: Stages from a CT volume to labels, as `covfast.export` takes them; empty for a bare network.
         format: One of `FORMATS`.
         notes: What the file does not tell, and what was assumed instead.
         member: Name of `module` in the recipe, where there are several; else None.
@@ -72,7 +67,7 @@ class Checkpoint:
         """
         from covfast.export import export
 
-        options.setdefault("recipe", dict(self.recipe))
+        options.setdefault("recipe", dict(self.recipe) or None)
         options.setdefault("labels", dict(self.labels))
         options.setdefault("licence", self.licence)
         options.setdefault("provenance", {"format": self.format, **self.provenance, "notes": list(self.notes)})
@@ -100,17 +95,23 @@ class Choice:
 
 
 def slice_recipe(
-    window_hu: Sequence[float], size: int, mean: float, std: float, margin_mm: float, threshold: float = 0.5
+    window_hu: Sequence[float],
+    size: int,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    margin_mm: float,
+    threshold: float = 0.5,
 ) -> dict[str, Any]:
-    """Recipe of a two-class 2-D network: each axial slice of the lungs' box, three equal channels, class 1 = infection.
+    """Recipe of a two-class 2-D network: each axial slice of the lungs' box, three channels, class 1 = infection.
 
     Args:
         window_hu: (low, high), brought to [0, 1].
         size: Side of the square that the box is resampled to.
-        mean, std: x -> (x - mean) / std, the same for the three channels.
+        mean, std: x -> (x - mean) / std, the same for the three channels or one number for each.
         margin_mm: In the plane, around the lungs of the whole volume.
         threshold: Of the probability.
     """
+    means, stds = ([given] * 3 if isinstance(given, (int, float)) else list(given) for given in (mean, std))
     stages: list[dict[str, Any]] = [
         {"stage": "orient", "to": "SPL"},
         {"stage": "lungs"},
@@ -118,7 +119,7 @@ def slice_recipe(
         {"stage": "tile", "size": [1, 0, 0]},
         {"stage": "window", "low_hu": window_hu[0], "high_hu": window_hu[1]},
         {"stage": "resample", "size": [0, size, size], "antialias": True},
-        {"stage": "normalise", "mean": [mean] * 3, "std": [std] * 3},
+        {"stage": "normalise", "mean": means, "std": stds},
         {"stage": "network"},
         {"stage": "softmax"},
         {"stage": "channel", "index": 1},
@@ -178,36 +179,22 @@ def _hint(path: str | os.PathLike[str]) -> str:
     return ""
 
 
-def build_miniseg(tensors: Mapping[str, Tensor], name: str) -> MiniSeg:
-    """A MiniSeg of the sizes that the tensors have, with them loaded.
-
-    Missing auxiliary heads are accepted: evaluation does not use them.
-
-    Raises:
-        WeightsError: A tensor is missing, not wanted, of the wrong shape, or not finite.
-    """
-    try:
-        channels = [len(tensors[f"long{stage}.conv0.weight"]) for stage in (1, 2, 3, 4)]
-        heads = all(f"pred{k}.1.{part}" in tensors for k in (2, 3, 4) for part in ("weight", "bias"))
-        inputs, classes = tensors["long1.conv0.weight"].shape[1], len(tensors["pred1.1.weight"])
-        blocks = [len({n.split(".")[1] for n in tensors if n.startswith(f"level{stage}.")}) for stage in (1, 2, 3, 4)]
-        module = MiniSeg(classes, inputs, channels, blocks, aux=heads)
-    except (KeyError, IndexError, TypeError, RuntimeError, ValueRangeError) as error:
-        raise WeightsError(describe(name, f"tensors that make no MiniSeg ({error})", "those of a MiniSeg")) from error
-    kept = {key: value for key, value in tensors.items() if heads or not _AUXILIARY.match(key)}
-    load_checked(module, kept, name, "a MiniSeg")
-    return module
-
-
 def _miniseg(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
-    """Qiu et al.'s own files."""
-    notes = (
-        "The file does not hold the mean and standard deviation of its training fold: 0 and 1 are assumed; the "
-        "published preprocessing is x / 255, minus the fold's mean, divided by its standard deviation, at 512 x 512.",
-        "The file does not tell the window of its training pictures: [-1250, 250] HU is assumed.",
-    )
-    recipe = slice_recipe((-1250.0, 250.0), 512, 0.0, 1.0, 10.0)
-    return Checkpoint(build_miniseg(tensors, name), recipe, "miniseg", notes, licence="CC-BY-NC-SA-4.0")
+    from covfast.models.miniseg_files import read
+
+    return read(tensors, name)
+
+
+def _infnet(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    from covfast.models.infnet_files import read
+
+    return read(tensors, name)
+
+
+def _infnet_multiclass(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    from covfast.models.infnet_files import read_multiclass
+
+    return read_multiclass(tensors, name)
 
 
 def _lungmask(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
@@ -243,6 +230,11 @@ class _FolderFormat:
 _STATE_DICTS = {
     "miniseg": _StateDictFormat(("long1.conv0.weight", "down2.conv1x1_down.weight", "pred1.1.weight"), _miniseg),
     "lungmask": _StateDictFormat(("down_path.0.block.0.weight", "up_path.0.up.1.weight", "last.weight"), _lungmask),
+    "infnet": _StateDictFormat(("resnet.conv1.0.weight", "ParDec.conv5.weight", "ra2_conv4.conv.weight"), _infnet),
+    "infnet-multiclass": _StateDictFormat(
+        ("inc.double_conv.0.weight", "down4.maxpool_conv.1.double_conv.0.weight", "outc.conv.weight"),
+        _infnet_multiclass,
+    ),
 }
 _FOLDERS = {
     "nnunet-v2": _FolderFormat(("plans.json",), _nnunet_v2),

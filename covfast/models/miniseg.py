@@ -12,6 +12,7 @@ and bilinear resizing to the size of another tensor; dropout vanishes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 from covfast.errors import ValueRangeError, describe
 
 BRANCHES = 4
-"""Parallel dilated branches of an AHSP block, with dilations 1, 2, 4, 8."""
+"""Parallel dilated branches K of an AHSP block, with dilations 1, 2, 4, 8."""
 
 
-def _depthwise(channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def depthwise(channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """Depthwise convolution that keeps the size at stride 1."""
     padding = dilation * (kernel // 2)
     return nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
 
 
-def _resize_like(x: Tensor, reference: Tensor) -> Tensor:
+def resize_like(x: Tensor, reference: Tensor) -> Tensor:
     """Bilinear resize (half-pixel centres) of (N, C, h, w) to the (H, W) of `reference`."""
     return F.interpolate(x, size=reference.shape[2:], mode="bilinear", align_corners=False)
 
@@ -58,7 +59,7 @@ class LongPathBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.conv1 = _depthwise(outputs, 5, stride)
+        self.conv1 = depthwise(outputs, 5, stride)
         self.bn = nn.BatchNorm2d(outputs)
         self.act = nn.PReLU(outputs)
 
@@ -68,36 +69,34 @@ class LongPathBlock(nn.Module):
 
 
 class AttentiveBlock(nn.Module):
-    """AHSP: attentive hierarchical spatial pyramid. Parameters i m + 36 m + o m + o + 3 o with m = o / 4.
+    """AHSP: attentive hierarchical spatial pyramid. Parameters i m + 9 o + o m + o + 3 o with m = o / K, K = 4.
 
-    x = 1x1(input) has m channels, c_k = depthwise 3x3 of dilation 1, 2, 4, 8, p = 3x3 average of x:
+    x = 1x1(input) has m channels, c_k = depthwise 3x3 of dilation 2^(k-1), p = 3x3 average of x:
     d_1 = c_1 + p, d_k = d_(k-1) + c_k, a_k = sigmoid(one map from d_k),
     out = PReLU(BN(grouped 1x1(cat(d_k + d_k a_k)))).
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, branches: int = BRANCHES) -> None:
         super().__init__()
-        width = outputs // BRANCHES
+        self.branches = branches
+        width = outputs // branches
         self.conv1x1_down = nn.Conv2d(inputs, width, 1, bias=False)
-        self.conv1 = _depthwise(width, 3, stride, 1)
-        self.conv2 = _depthwise(width, 3, stride, 2)
-        self.conv3 = _depthwise(width, 3, stride, 4)
-        self.conv4 = _depthwise(width, 3, stride, 8)
+        for branch in range(branches):
+            self.add_module(f"conv{branch + 1}", depthwise(width, 3, stride, 2**branch))
         self.pool = nn.AvgPool2d(3, stride, 1, count_include_pad=True)
-        self.conv1x1_fuse = nn.Conv2d(outputs, outputs, 1, groups=BRANCHES, bias=False)
-        self.attention = nn.Conv2d(outputs, BRANCHES, 1, groups=BRANCHES, bias=False)
+        self.conv1x1_fuse = nn.Conv2d(outputs, outputs, 1, groups=branches, bias=False)
+        self.attention = nn.Conv2d(outputs, branches, 1, groups=branches, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
         self.act = nn.PReLU(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, i, H, W) -> (N, o, H / stride, W / stride)."""
         x = self.conv1x1_down(x)
-        d1 = self.conv1(x) + self.pool(x)
-        d2 = d1 + self.conv2(x)
-        d3 = d2 + self.conv3(x)
-        d4 = d3 + self.conv4(x)
-        a1, a2, a3, a4 = torch.sigmoid(self.attention(torch.cat([d1, d2, d3, d4], 1))).chunk(BRANCHES, 1)
-        weighted = torch.cat([d1 + d1 * a1, d2 + d2 * a2, d3 + d3 * a3, d4 + d4 * a4], 1)
+        sums = [self.conv1(x) + self.pool(x)]
+        for branch in range(1, self.branches):
+            sums.append(sums[-1] + self.get_submodule(f"conv{branch + 1}")(x))
+        maps = torch.sigmoid(self.attention(torch.cat(sums, 1))).chunk(self.branches, 1)
+        weighted = torch.cat([d + d * a for d, a in zip(sums, maps, strict=True)], 1)
         return cast(Tensor, self.act(self.bn(self.conv1x1_fuse(weighted))))
 
 
@@ -107,8 +106,8 @@ class DecoderBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.conv1 = _depthwise(outputs, 3, dilation=1)
-        self.conv2 = _depthwise(outputs, 3, dilation=2)
+        self.conv1 = depthwise(outputs, 3, dilation=1)
+        self.conv2 = depthwise(outputs, 3, dilation=2)
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,12 +122,13 @@ class MiniSeg(nn.Module):
     Args:
         classes: Number of output classes.
         in_channels: Channels of the input (3 in the published files).
-        channels: Channels of the four stages; those of stages 2 to 4 are multiples of 4.
+        channels: Channels of the four stages; those of stages 2 to 4 are multiples of `branches`.
         blocks: Blocks of each stage after its downsampling; the long path has half as many.
         aux: Whether the heads of deep supervision exist.
+        branches: Parallel branches of an AHSP block.
 
     Raises:
-        ValueRangeError: A stage's channels do not split into four branches, or there are not four stages.
+        ValueRangeError: A stage's channels do not split into the branches, or there are not four stages.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class MiniSeg(nn.Module):
         channels: Sequence[int] = (8, 24, 32, 64),
         blocks: Sequence[int] = (2, 3, 8, 6),
         aux: bool = True,
+        branches: int = BRANCHES,
     ) -> None:
         super().__init__()
-        if len(channels) != 4 or len(blocks) != 4 or any(c % BRANCHES for c in channels[1:]):
-            raise ValueRangeError(
-                describe("channels, blocks", (tuple(channels), tuple(blocks)), "four each, channels[1:] multiples of 4")
-            )
-        self.aux = aux
+        if len(channels) != 4 or len(blocks) != 4 or branches < 1 or any(c % branches for c in channels[1:]):
+            expected = f"four each, channels[1:] multiples of {branches}"
+            raise ValueRangeError(describe("channels, blocks", (tuple(channels), tuple(blocks)), expected))
+        self.aux, self.branches = aux, branches
         widths = (in_channels, *channels)
         for stage in (1, 2, 3, 4):
             self._add_stage(stage, widths[stage - 1], widths[stage], blocks[stage - 1])
@@ -156,7 +156,7 @@ class MiniSeg(nn.Module):
 
     def _add_stage(self, stage: int, inputs: int, outputs: int, blocks: int) -> None:
         """Register the modules of one encoder stage under their published names."""
-        block = ConvBlock if stage == 1 else AttentiveBlock
+        block = ConvBlock if stage == 1 else partial(AttentiveBlock, branches=self.branches)
         self.add_module(f"long{stage}", LongPathBlock(inputs, outputs, 2))
         self.add_module(f"down{stage}", block(inputs, outputs, 2))
         self.add_module(f"level{stage}", nn.ModuleList([block(outputs, outputs) for _ in range(blocks)]))
@@ -178,7 +178,7 @@ class MiniSeg(nn.Module):
             self.add_module(f"up{level}_bn{level}", nn.BatchNorm2d(width))
             self.add_module(f"up{level}_act", nn.PReLU(width))
 
-    def _encode(self, stage: int, to_long: Tensor, to_short: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_stage(self, stage: int, to_long: Tensor, to_short: Tensor) -> tuple[Tensor, Tensor]:
         """One encoder stage: (long path, short path), both (N, C_stage, H, W)."""
         long = self.get_submodule(f"long{stage}")(to_long)
         out = self.get_submodule(f"down{stage}")(to_short)
@@ -189,6 +189,18 @@ class MiniSeg(nn.Module):
             if index < len(longs):
                 long = longs[index](both) + long
         return long, out
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The short path's features of the four stages, (N, C_stage, H / 2^stage, W / 2^stage)."""
+        to_long = to_short = x
+        outs: list[Tensor] = []
+        for stage in (1, 2, 3, 4):
+            long, out = self._encode_stage(stage, to_long, to_short)
+            outs.append(out)
+            if stage < 4:
+                left, right = self.get_submodule(f"cat{stage}")(torch.cat([long, out], 1)).chunk(2, 1)
+                to_long, to_short = left + long, right + out
+        return outs
 
     def _decode(self, level: int, below: Tensor, skip: Tensor) -> Tensor:
         """One decoder level: (N, C_level, H, W) from the level below at the same size and the encoder's output."""
@@ -203,22 +215,15 @@ class MiniSeg(nn.Module):
             In evaluation mode, or without auxiliary heads: pred1 (N, classes, H, W). In training mode with them: the
             tuple (pred1, pred2, pred3, pred4), each of that shape.
         """
-        to_long = to_short = x
-        outs: list[Tensor] = []
-        for stage in (1, 2, 3, 4):
-            long, out = self._encode(stage, to_long, to_short)
-            outs.append(out)
-            if stage < 4:
-                left, right = self.get_submodule(f"cat{stage}")(torch.cat([long, out], 1)).chunk(2, 1)
-                to_long, to_short = left + long, right + out
+        outs = self.encode(x)
         features = self.up4_act(self.up4_bn4(self.up4_conv4(outs[3])))
         levels: list[Tensor] = []
         for level in (3, 2, 1):
             # The published network reads the auxiliary heads after this resize, not before it.
-            features = _resize_like(features, outs[level - 1])
+            features = resize_like(features, outs[level - 1])
             levels.append(features)
             features = self._decode(level, features, outs[level - 1])
         levels.append(features)
         heads = (1, 2, 3, 4) if self.training and self.aux else (1,)
-        logits = tuple(_resize_like(self.get_submodule(f"pred{k}")(levels[4 - k]), x) for k in heads)
+        logits = tuple(resize_like(self.get_submodule(f"pred{k}")(levels[4 - k]), x) for k in heads)
         return logits if len(logits) > 1 else logits[0]

@@ -11,8 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import covfast  # noqa: E402
 from covfast.errors import ValueRangeError  # noqa: E402
 from covfast.models import MiniSeg  # noqa: E402
+from covfast.models.miniseg_ablations import ABLATIONS  # noqa: E402
 
 # Parameters of the blocks, from the paper's class definitions.
 BLOCKS = {
@@ -48,6 +50,39 @@ def test_state_dict_has_467_entries_with_the_published_names_and_shapes() -> Non
     assert {name: tuple(state[name].shape) for name in shapes} == shapes
 
 
+# Parameters of the paper's configurations.
+VARIANTS = {
+    "K2": 102_336, "K8": 73_200, "a1": 41_672, "a2": 42_504, "a4": 82_912, "a5": 81_448, "a6": 72_218, "a7": 82_666,
+    "a8": 81_870, "a9": 75_232, "p10": 448_952, "p11": 78_608, "p12": 50_028,
+}  # fmt: skip
+
+
+def test_the_table_of_ablations_holds_the_configurations_with_a_known_count() -> None:
+    assert set(ABLATIONS) == set(VARIANTS)
+
+
+@pytest.mark.parametrize(("name", "count"), VARIANTS.items())
+def test_ablation_has_the_published_parameters_and_uses_them_all(name: str, count: int) -> None:
+    module = ABLATIONS[name]()
+    assert sum(p.numel() for p in module.parameters()) == count
+    outputs = module.train()(torch.rand(2, 3, 64, 64))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert {tuple(y.shape) for y in outputs} == {(2, 2, 64, 64)}
+    sum(y.square().sum() for y in outputs).backward()
+    assert [key for key, p in module.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["a1", "a6"])
+def test_ablation_becomes_a_package_that_equals_torch(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    module = ABLATIONS[name]().eval()
+    net = covfast.load(covfast.export(module, tmp_path / "m.covfast", (1, 3, 64, 64)))
+    x = np.random.default_rng(0).standard_normal((1, 3, 72, 56), dtype=np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(x)).numpy()
+    assert np.abs(net(x) - expected).max() <= 1e-4 * np.ptp(expected)
+
+
 def test_forward_in_training_returns_four_predictions_of_the_input_size() -> None:
     outputs = MiniSeg().train()(torch.rand(2, 3, 40, 56))
     assert [tuple(y.shape) for y in outputs] == [(2, 2, 40, 56)] * 4
@@ -68,9 +103,10 @@ def test_forward_without_auxiliary_heads_equals_the_one_with_them() -> None:
         assert torch.equal(full(x), lean(x))
 
 
-def test_channels_that_do_not_split_raise() -> None:
-    with pytest.raises(ValueRangeError, match="multiples of 4"):
-        MiniSeg(channels=(8, 22, 32, 64))
+@pytest.mark.parametrize(("channels", "branches"), [((8, 22, 32, 64), 4), ((8, 28, 32, 64), 8)])
+def test_channels_that_do_not_split_raise(channels: tuple[int, ...], branches: int) -> None:
+    with pytest.raises(ValueRangeError, match=f"multiples of {branches}"):
+        MiniSeg(channels=channels, branches=branches)
 
 
 def test_golden_outputs_of_the_published_weights_are_reproduced(data_dir: Path) -> None:
