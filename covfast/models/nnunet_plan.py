@@ -126,9 +126,7 @@ def nnunet_plan(
             too small to halve once, a budget too small for any network.
     """
     spacings, voxels = _checked(spacings_mm, sizes)
-    if rank not in (2, 3) or classes < 1 or not memory_budget_bytes > 0:
-        got = f"{rank}, {classes}, {memory_budget_bytes}"
-        raise ValueRangeError(describe("rank, classes, memory_budget_bytes", got, "2 or 3, at least 1, above 0"))
+    _check_numbers(rank, classes, memory_budget_bytes)
     target = _target_spacing(spacings, voxels)
     resampled = np.rint(spacings / target * voxels)
     slices = int(np.argmax(target))
@@ -158,6 +156,13 @@ def _checked(
         if not (np.isfinite(array) & (array > 0)).all():
             raise ValueRangeError(describe(name, array.min(), "positive finite numbers"))
     return spacings, voxels
+
+
+def _check_numbers(rank: int, classes: int, memory_budget_bytes: float) -> None:
+    """Raises: ValueRangeError, as of `nnunet_plan`."""
+    if rank not in (2, 3) or classes < 1 or not 0 < memory_budget_bytes < math.inf:
+        got = f"{rank}, {classes}, {memory_budget_bytes}"
+        raise ValueRangeError(describe("rank, classes, memory_budget_bytes", got, "2 or 3, at least 1, above 0"))
 
 
 def _target_spacing(spacings: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
