@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -110,3 +111,22 @@ def save(pixels: np.ndarray, path: Path) -> None:
     """A picture, its folder made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+def lesion_folders(root: Path, names: tuple[str, ...] = ("covid", "first", "second"), cases: int = 3) -> Path:
+    """Folders NAME/images and NAME/labels of small scans in which a lesion is a bright block."""
+    for number, name in enumerate(names):
+        for k in range(cases):
+            rng = np.random.default_rng(100 * number + k)
+            hu = rng.integers(-950, -750, (8, 20, 24)).astype(np.int16)
+            mask = np.zeros(hu.shape, np.uint8)
+            z, y, x = rng.integers(1, (4, 10, 12))
+            mask[z : z + 4, y : y + 8, x : x + 8] = 1
+            hu[mask > 0] += 600
+            for kind, array in (("images", hu), ("labels", mask)):
+                image = SimpleITK.GetImageFromArray(array)
+                image.SetSpacing((1.0, 1.0, 2.0))
+                path = root / name / kind / f"{name}_{k}{'_0000' if kind == 'images' else ''}.nii.gz"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                SimpleITK.WriteImage(image, str(path))
+    return root

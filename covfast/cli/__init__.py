@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import covfast
 from covfast import package
-from covfast.cli import demo, evaluate, importing, info, inspect, models, predict, segment, train
+from covfast.cli import benchmark, demo, evaluate, importing, info, inspect, models, predict, segment, train
 from covfast.errors import CovfastError, MemoryLimitError, OutputError
 
-_COMMANDS = (segment, predict, evaluate, inspect, demo, importing, train, models, info)
+_COMMANDS = (segment, predict, evaluate, inspect, demo, importing, train, benchmark, models, info)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """The variants of MiniSeg that its paper compares (Qiu et al., arXiv 2004.09750v3), by the names of its configurations.
 
 `ABLATIONS["a6"]()` makes one. Their parameter counts are known; their structure is our reading of their names (of a9,
-which has none, of the count alone), kept where it gives that count exactly. Left out, because no reading did: a0 (one branch, 28,728), a3 (two paths, 75,144), a10 (another fusion, 80,624) and a11 (single path, 250,744).
+which has none, of the count alone), kept where it gives that count exactly. Left out, because no reading did: a0 (one
+branch, 28,728), a3 (two paths, 75,144), a10 (another fusion, 80,624) and a11 (single path, 250,744).
 """
 
 # torch is not followed by the type checker: its classes and functions are Any.

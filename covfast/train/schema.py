@@ -260,11 +260,75 @@ INFNET_MULTICLASS: Schema = {
     **RUN,
 }
 
+UNET: Schema = {
+    **COMMON,
+    "data.images": Key(str),
+    "data.labels": Key(str),
+    "data.windowed": Key(str, ""),
+    "data.classes": Key(int, {}, 0, 254, named=True),
+    "data.window_hu": numbers([]),
+    "data.spacing_mm": numbers([], low=0.01),
+    "data.normalisation_hu": numbers([]),
+    "split.published": choice("", "task1", "task1-82", default=""),
+    **FOLDS,
+    "model.kind": choice("plain", "residual", default="plain"),
+    "model.rank": whole(3, 2, 3),
+    "model.features": wholes([]),
+    "model.kernels": texts([]),
+    "model.strides": texts([]),
+    "model.budget_gib": positive(8.0),
+    "patch.size": wholes([]),
+    "patch.foreground": part(0.33),
+    "optimisation.epochs": whole(1000, 1),
+    "optimisation.iterations": whole(250, 1),
+    "optimisation.batch": whole(0),
+    "optimisation.rate": positive(1e-2),
+    "optimisation.momentum": part(0.99),
+    "optimisation.decay": real(3e-5),
+    "optimisation.power": real(0.9),
+    "optimisation.clip": positive(12.0),
+    "augmentation.enabled": Key(bool, True),
+    "augmentation.rotate_degrees": numbers([30.0, 30.0, 30.0], 3, 0.0),
+    "augmentation.flip_axes": wholes([0, 1, 2], low=0),
+    **RUN,
+}
+"""Empty lists leave the choice to the cases: voxel size as it is, network, patch and batch from nnU-Net's planning."""
+
+_DUAL: Schema = {
+    **{key: rule for key, rule in UNET.items() if key not in ("model.kind", "model.rank", "model.budget_gib")},
+    "model.features": wholes(),
+    "model.strides": texts(),
+    "patch.size": wholes(),
+    "optimisation.batch": whole(2, 1),
+    "sources.images": Key(str, named=True),
+    "sources.labels": Key(str, named=True),
+    "pretraining.epochs": whole(1000, 1),
+    "pretraining.rate": positive(1e-2),
+}
+
+TRANSFER: Schema = {
+    **_DUAL,
+    "strategy.name": choice("continual", "body_finetune", "lesion_representations", "hybrid", "scratch"),
+    "strategy.body_rate": Key(float, 1.0, 0.0, 1.0, True),
+}
+
+RELATION: Schema = {
+    **_DUAL,
+    "relation.weight": real(1.0),
+    "relation.ramp_epochs": real(30.0),
+    "relation.between": choice("samples", "channels", default="samples"),
+    "relation.every_stage": Key(bool, False),
+    "relation.also_target": Key(bool, False),
+}
+
 SCHEMAS: dict[str, Schema] = {
     "miniseg-infection": MINISEG_INFECTION,
     "miniseg": MINISEG,
     "infnet": INFNET,
     "semi-infnet": SEMI_INFNET,
     "infnet-multiclass": INFNET_MULTICLASS,
+    "unet": UNET,
+    "transfer": TRANSFER,
+    "relation": RELATION,
 }
 """The schema of every system."""

@@ -20,6 +20,9 @@ HOMES = {
     "infnet": "infnet",
     "semi-infnet": "semi_infnet",
     "infnet-multiclass": "infnet_multiclass",
+    "unet": "unet",
+    "transfer": "transfer",
+    "relation": "relation",
 }
 """System -> module here."""
 

@@ -28,7 +28,8 @@ def listed(folder: Path) -> dict[str, Path]:
         FormatError: No such folder, no picture in it, or two of one stem.
     """
     if not folder.is_dir():
-        raise FormatError(describe("data", f"no folder {folder.name}", "a folder of pictures", _beside(folder)))
+        above = [place for place in (folder, *folder.parents) if not place.is_dir()]
+        raise FormatError(describe("data", f"no folder {above[-1].name}", "a folder of pictures", _beside(folder)))
     paths = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES), key=lambda p: natural(p.stem))
     found: dict[str, Path] = {}
     for path in paths:
@@ -141,7 +142,7 @@ class Pictures:
         if self.size is not None:
             how = Image.Resampling.NEAREST if part.nearest else Image.Resampling.BILINEAR
             image = image.resize((self.size, self.size), how)
-        pixels = np.asarray(image, dtype=np.uint8)
+        pixels = np.array(image, dtype=np.uint8)
         return pixels[None] if is_grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def stack(self, key: str, names: Sequence[str]) -> Tensor:

@@ -1,0 +1,235 @@
+"""`covfast benchmark PROTOCOL --data DIR --model M`: a published experiment, and our row beside the published one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covfast.cli import options
+from covfast.cli.folders import SOME_FAILED
+from covfast.cli.progress import progress
+from covfast.errors import FormatError, ValueRangeError, describe, file_name
+
+if TYPE_CHECKING:
+    from covfast.protocols import EvaluationSet, Found, Protocol
+    from covfast.protocols.outcome import BenchmarkResult
+    from covfast.protocols.sources import Source
+    from covfast.protocols.splits import Fold
+
+log = logging.getLogger("covfast")
+
+_FILES = (*(f"fold_{number}/report.json" for number in range(5)), "benchmark.json")
+
+
+def add_parser(commands: Any) -> None:
+    """Adds this command to the command line."""
+    summary = "Run a published experiment: check its data, predict, measure, and compare with the published figures."
+    parser = options.add_command(commands, "benchmark", run, summary)
+    parser.add_argument(
+        "protocol",
+        metavar="PROTOCOL",
+        nargs="?",
+        help="such as task1-infection or semiseg; without it all are listed",
+    )
+    parser.add_argument("--data", metavar="DIR", type=options.path_text, help="folder that holds the data sets")
+    parser.add_argument(
+        "--check", action="store_true", help="print what the folder must hold, whence, under which licence, what lacks"
+    )
+    parser.add_argument("--test", metavar="SET", help="which cases to test, such as covid, mosmed, source, test, train")
+    parser.add_argument("--fold", type=_fold, default="all", metavar="N", help="a fold's number, or all (default)")
+    parser.add_argument(
+        "--predictions", metavar="DIR", type=options.path_text, help="measure these: DIR/fold_N/CASE, or DIR/CASE"
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="RECIPE",
+        help="train a model for each fold by this recipe, in OUT/fold_N, on data of DIR",
+    )
+    options.add_output(parser, "folder for benchmark.json, each fold's report and the predictions", required=False)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    options.add_model(parser)
+    parser.set_defaults(model=None)
+    parser.add_argument(
+        "--input-window",
+        type=float,
+        nargs=2,
+        metavar=("LO", "HI"),
+        help="HU that the windowed cases of the data set were windowed to (default: as published, -1250 250)",
+    )
+    parser.add_argument(
+        "--intensity",
+        choices=("hu", "window"),
+        default="hu",
+        help="window: for a model trained on cases that are all windowed and scaled to 0..255",
+    )
+
+
+def _fold(text: str) -> int | str:
+    if text != "all" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number or all")
+    return text if text == "all" else int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lists, checks or runs. 8 if a case is missing or failed; 3 if a check finds something missing or wrong."""
+    from covfast.protocols import PROTOCOLS
+
+    if args.protocol is None:
+        width = max(map(len, PROTOCOLS))
+        print("\n".join(f"{name:<{width}}  {item.title}" for name, item in PROTOCOLS.items()))
+        return 0
+    if args.protocol not in PROTOCOLS:
+        hint = "covfast benchmark lists them with their meaning"
+        raise ValueRangeError(describe("PROTOCOL", repr(args.protocol), f"one of {', '.join(PROTOCOLS)}", hint))
+    protocol = PROTOCOLS[args.protocol]
+    tested = protocol.set_called(args.test)
+    if args.check:
+        return _check(protocol, args)
+    _refuse(args)
+    result = _measure(protocol, tested, args)
+    print(json.dumps(result.to_dict(_command(args)), indent=2, ensure_ascii=False) if args.json else result)
+    return 0 if result.is_complete else SOME_FAILED
+
+
+def _check(protocol: Protocol, args: argparse.Namespace) -> int:
+    """Prints what the folder must hold and, with --data, what it lacks."""
+    from covfast.protocols import check, find, part
+    from covfast.protocols.describing import describe_part, describe_problems
+
+    parts = [part(*key) for key in protocol.parts()]
+    print(protocol.title)
+    for wanted in parts:
+        print(f"\n{describe_part(wanted)}")
+    if args.data is None:
+        return 0
+    with progress(args.progress) as report:
+        found = [check(find(wanted, args.data), report) for wanted in parts]
+    print()
+    for held in found:
+        print(describe_problems(held))
+    return 0 if all(held.is_complete for held in found) else FormatError.exit_code
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """What is wrong whatever the data. Raises: ValueRangeError, OutputError."""
+    from covfast.report import refuse_taken
+
+    given = [flag for flag in ("model", "predictions", "recipe") if getattr(args, flag) is not None]
+    if args.data is None:
+        raise ValueRangeError(describe("--data", "none", "the folder that holds the data sets", "--check shows it"))
+    if len(given) != 1:
+        got = " and ".join(f"--{flag}" for flag in given) or "none of them"
+        raise ValueRangeError(describe("--model, --predictions, --recipe", got, "one of them"))
+    if args.recipe is not None and args.output is None:
+        raise ValueRangeError(describe("--recipe", "no -o", "-o OUT, where the models are trained"))
+    if args.output is not None:
+        refuse_taken(Path(args.output), args.overwrite, _FILES)
+
+
+def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace) -> BenchmarkResult:
+    """Finds the data, predicts, measures, and writes what -o asks for."""
+    from covfast.metrics.report import save_json
+    from covfast.protocols import find, part
+    from covfast.protocols import run as run_protocol
+    from covfast.protocols.outcome import FILE
+
+    found = find(part(tested.data, tested.part), args.data)
+    for problem in found.problems:
+        log.info("%s: %s", problem.kind, problem.error)
+    objections = [] if args.input_window is None else ["another window of the windowed cases"]
+    with _place(args) as folder, progress(args.progress) as report:
+        result = run_protocol(
+            protocol,
+            tested,
+            found,
+            _source(protocol, tested, found, folder, args, report),
+            folds=None if args.fold == "all" else [args.fold],
+            out=None if args.output is None else folder,
+            overwrite=args.overwrite,
+            threads=args.threads,
+            objections=objections,
+            progress=report,
+        )
+        if args.output is not None:
+            save_json(folder / FILE, result.to_dict(_command(args)))
+    _complain(result)
+    return result
+
+
+@contextmanager
+def _place(args: argparse.Namespace) -> Iterator[Path]:
+    """The folder of -o, made where it is missing; without -o one that vanishes."""
+    from covfast.protocols.sources import make_folder
+
+    if args.output is not None:
+        make_folder(Path(args.output))
+        yield Path(args.output)
+        return
+    with tempfile.TemporaryDirectory(prefix="covfast-") as folder:
+        yield Path(folder)
+
+
+def _source(
+    protocol: Protocol, tested: EvaluationSet, found: Found, folder: Path, args: argparse.Namespace, report: Any
+) -> Source:
+    """Where predictions come from, as the flags say."""
+    from covfast.protocols import FolderSource, ModelSource
+
+    if args.predictions is not None:
+        return FolderSource(args.predictions, tested.targets)
+    arguments = options.segmenter_arguments(args)
+    model = arguments.pop("model")
+    window = None if args.input_window is None else tuple(args.input_window)
+    return ModelSource(
+        protocol,
+        tested,
+        found.part,
+        model if args.recipe is None else lambda fold: _train(args, fold),
+        folder,
+        segmenter=arguments,
+        options={"input_window": window, "intensity": args.intensity, "progress": report},
+    )
+
+
+def _train(args: argparse.Namespace, fold: Fold) -> Path:
+    """The model of a fold, trained by the recipe without the cases that the fold tests."""
+    from covfast.train import read_recipe, train
+    from covfast.train.publish import publish
+
+    changes = {"split.held_out": list(fold.test)}
+    out = Path(args.output) / f"fold_{fold.number}" / "training"
+    log.warning("fold %d: training by %s without %d cases", fold.number, file_name(args.recipe), len(fold.test))
+    weights = train(args.recipe, args.data, out, set=changes)
+    return publish(read_recipe(args.recipe, changes), weights, out)
+
+
+def _complain(result: BenchmarkResult) -> None:
+    """Says on stderr what is missing and what failed."""
+    missing = dict.fromkeys(name for fold in result.folds for name in fold.missing)
+    if missing:
+        log.error("no data for %d: %s", len(missing), ", ".join(missing))
+    failed = {case: error for fold in result.folds for case, error in fold.failed.items()}
+    for case, error in failed.items():
+        log.error("%s: %s: %s", case, type(error).__name__, error)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that would repeat the run, with DIR and OUT for the paths."""
+    words = ["covfast", "benchmark", args.protocol, "--data", "DIR"]
+    for flag in ("test", "fold"):
+        value = getattr(args, flag)
+        words += [f"--{flag}", str(value)] if value not in (None, "all") else []
+    words += ["--model", file_name(args.model)] if args.model else []
+    words += ["--predictions", "DIR"] if args.predictions else []
+    words += ["--recipe", file_name(args.recipe)] if args.recipe else []
+    words += ["--input-window", *(f"{hu:g}" for hu in args.input_window)] if args.input_window else []
+    words += ["--intensity", args.intensity] if args.intensity != "hu" else []
+    words += ["-o", "OUT"] if args.output else []
+    return shlex.join(words)

@@ -1,0 +1,166 @@
+"""A protocol's predictions by a model of ours, in the files that the evaluation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from covfast.errors import CovfastError, ValueRangeError, describe
+from covfast.io import Channels, read, read_drawing, write, write_label_picture
+from covfast.pipeline import Segmenter, segment_slice
+from covfast.protocols.datasets import WINDOW_HU, CaseFiles, Part
+from covfast.protocols.miniseg_sets import SIDE_PX
+from covfast.protocols.protocol import INFECTION, LUNGS, EvaluationSet, Protocol
+from covfast.volume import LABELS, Segmentation, Volume
+
+CODES: Mapping[str, int] = {name: value for value, name in LABELS.items() if value}
+"""Labels of the maps that are written here."""
+
+HALF = 0.5
+"""Probability from which a pixel is infection, where a mask is compared."""
+
+Report = Callable[[str, int, int], None]
+
+
+def predict(
+    protocol: Protocol,
+    tested: EvaluationSet,
+    part: Part,
+    cases: Iterable[CaseFiles],
+    segmenter: Segmenter,
+    out: Path,
+    *,
+    input_window: tuple[float, float] | None = None,
+    intensity: str = "hu",
+    progress: Report | None = None,
+) -> dict[str, CovfastError]:
+    """Writes OUT/CASE.nii.gz or OUT/CASE.png of each case; what fails is returned by case, not raised.
+
+    Volumes become label maps with `CODES`; a 2-D protocol's slices become a map of 8 bits (Inf-Net's) or a mask on
+    512 x 512 pixels (MiniSeg's, of the image resized bilinearly to that size first, as its network sees it).
+
+    Args:
+        protocol, tested, part: what is predicted for.
+        cases: their files.
+        segmenter: the model.
+        out: a folder that exists.
+        input_window: of the windowed cases, in the place of the published one.
+        intensity: "hu", or "window" for a model with labels of its own that was trained on volumes of which all are
+            windowed to [-1250, 250] HU and scaled to 0..255, as the benchmark's authors recommend.
+    Raises: ValueRangeError: a model that cannot give the protocol's labels, or `intensity`.
+    """
+    refuse_model(protocol, tested, segmenter, intensity)
+    several = list(cases)
+    failed: dict[str, CovfastError] = {}
+    for done, files in enumerate(several, 1):
+        try:
+            if part.is_picture:
+                _write_slice(protocol, files, segmenter, out)
+            else:
+                window = part.window_of(files.name)
+                window = window if window is None or input_window is None else input_window
+                _write_volume(tested, files, segmenter, out, window, intensity)
+        except CovfastError as error:
+            if error.exit_code in (10, 130):  # a full disk and Ctrl-C are no fault of the case
+                raise
+            failed[files.name] = error
+        if progress is not None:
+            progress("predict", done, len(several))
+    return failed
+
+
+def refuse_model(protocol: Protocol, tested: EvaluationSet, segmenter: Segmenter, intensity: str) -> None:
+    """Raises: ValueRangeError: a model that cannot give the protocol's labels, or an unknown or useless `intensity`."""
+    if intensity not in ("hu", "window"):
+        raise ValueRangeError(describe("intensity", repr(intensity), "'hu' or 'window'"))
+    if intensity == "window" and segmenter.finds_infection:
+        got = "'window' with an infection model, which takes HU"
+        raise ValueRangeError(describe("intensity", got, "'hu', or a model with labels of its own"))
+    if tested.truth_value is not None:
+        expected = "--predictions with probability maps of this class"
+        raise ValueRangeError(describe("model", f"one of infection for {protocol.name}", expected))
+    if not segmenter.finds_infection and protocol.convention == "ctseg":
+        _values(tested, segmenter.names)
+
+
+def _write_slice(protocol: Protocol, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
+    image = read_drawing(files.image)
+    if protocol.convention == "miniseg":
+        probability = segment_slice(bilinear(image, SIDE_PX), segmenter)
+        grey = np.where(probability >= HALF, 255, 0).astype(np.uint8)
+    else:
+        grey = np.rint(segment_slice(image, segmenter) * 255.0).astype(np.uint8)
+    write_label_picture(out / f"{files.name}.png", grey)
+
+
+def _write_volume(
+    tested: EvaluationSet,
+    files: CaseFiles,
+    segmenter: Segmenter,
+    out: Path,
+    window: tuple[float, float] | None,
+    intensity: str,
+) -> None:
+    volume = read(files.image, input_window=window)
+    image: Any = volume if intensity == "hu" else windowed(volume)
+    result = segmenter(image)
+    if not segmenter.finds_infection:
+        labels = np.zeros_like(result.labels)
+        for name, value in _values(tested, segmenter.names).items():
+            labels[result.labels == value] = CODES[name]
+    elif tested.targets == tuple(LUNGS):
+        assert result.lungs is not None  # of an infection model
+        labels = result.lungs
+    else:
+        labels = result.labels
+    write(out / f"{files.name}.nii.gz", Segmentation(labels, result.geometry))
+
+
+def windowed(volume: Volume) -> Channels:
+    """The volume as the benchmark's radiopaedia cases are: clip((HU + 1250) / 1500, 0, 1) * 255, float32."""
+    low, high = WINDOW_HU
+    share = (volume.hu.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return Channels((np.clip(share, 0.0, 1.0) * np.float32(255.0),), volume.geometry)
+
+
+def _values(tested: EvaluationSet, names: Mapping[int, str]) -> dict[str, int]:
+    """Target -> the model's value for it: by name, or in order where the model has just as many labels.
+
+    Raises: ValueRangeError: neither.
+    """
+    own = {name.lower().replace("_", " ").replace("-", " "): value for value, name in names.items() if value}
+    if all(target in own for target in tested.targets):
+        return {target: own[target] for target in tested.targets}
+    if len(own) == len(tested.targets):
+        return dict(zip(tested.targets, sorted(own.values()), strict=True))
+    expected = f"{' and '.join(map(repr, tested.targets))}, or as many labels in this order"
+    raise ValueRangeError(describe("model", f"the labels {', '.join(map(repr, own))}", expected))
+
+
+def bilinear(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 on (side, side) pixels: linear between pixel centres, edges repeated, no filter where it shrinks.
+
+    Source: OpenCV's INTER_LINEAR, which MiniSeg's data loader calls.
+    """
+    result = image.astype(np.float64)
+    for axis, size in enumerate(image.shape):
+        place = np.clip((np.arange(side) + 0.5) * size / side - 0.5, 0, size - 1)
+        first = np.floor(place).astype(np.int64)
+        share = (place - first)[:, np.newaxis] if axis == 0 else place - first
+        low, high = (np.take(result, index, axis) for index in (first, np.minimum(first + 1, size - 1)))
+        result = low + (high - low) * share
+    return np.rint(result).astype(np.uint8)
+
+
+def coding(highest: int, targets: tuple[str, ...]) -> dict[str, int]:
+    """Values of a protocol's labels in maps whose highest value, over all files, is `highest`.
+
+    The benchmark's script: 1 is the infection alone; 2 the lungs; above, left lung 1, right lung 2, infection 3. It
+    looks at the first file only, whose patient may lack a label; here `highest` is that of all files, our reading.
+    """
+    infection = {INFECTION: 1 if highest <= 1 else CODES[INFECTION]}
+    return {name: infection[name] if name == INFECTION else CODES[name] for name in targets}

@@ -1,0 +1,124 @@
+"""Scans and masks in two folders, matched by name, and their folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from covfast.errors import FormatError, ValueRangeError, describe
+from covfast.io import image_suffix
+from covfast.protocols.splits import task1_folds
+from covfast.train.recipe import Recipe
+from covfast.train.systems.base import fold_sides
+from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
+
+WINDOWED_HU = (-1250.0, 250.0)
+"""What the benchmark's windowed cases were cut to before they were stored."""
+
+_TAILS = ("_0000", "_mask")
+
+
+def listed(folder: Path) -> dict[str, Path]:
+    """Case -> file; nnU-Net's channel `_0000` and a `_mask` behind the name do not count.
+
+    Raises:
+        FormatError: No such folder, nothing in it, or two files of a case.
+    """
+    if not folder.is_dir():
+        raise FormatError(describe("data", f"no folder {folder.name}", "a folder of NIfTI, NRRD or MetaImage files"))
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = image_suffix(path)
+        if not suffix or path.name.startswith("."):
+            continue
+        name = path.name[: -len(suffix)]
+        name = next((name.removesuffix(tail) for tail in _TAILS if name.endswith(tail)), name)
+        if name in found:
+            raise FormatError(describe(path.name, f"beside {found[name].name}", "one file of a case"))
+        found[name] = path
+    if not found:
+        raise FormatError(describe("data", f"no image in {folder.name}", "NIfTI, NRRD or MetaImage files"))
+    return found
+
+
+def matched(images: Path, labels: Path, windowed: str = "") -> list[Case]:
+    """The cases of two folders.
+
+    Args:
+        images, labels: Folders.
+        windowed: How the names of cases begin that are stored windowed; empty: none.
+
+    Raises:
+        FormatError: A file without its fellow; the message names it.
+    """
+    scans, masks = listed(images), listed(labels)
+    for name in sorted({*scans, *masks}):
+        if name not in masks:
+            raise FormatError(describe(scans[name].name, f"no mask in {labels.name}", "one of that name"))
+        if name not in scans:
+            raise FormatError(describe(masks[name].name, f"no image in {images.name}", "one of that name"))
+    return [
+        Case(name, path, masks[name], input_window=WINDOWED_HU if windowed and name.startswith(windowed) else None)
+        for name, path in scans.items()
+    ]
+
+
+def preparation(data: Mapping[str, Any]) -> Preparation:
+    """How a recipe's `data` table wants its cases.
+
+    Raises:
+        ValueRangeError: A list of the wrong length, or a class that is no value.
+    """
+    lengths = {"spacing_mm": 3, "window_hu": 2, "normalisation_hu": 4}
+    for key, length in lengths.items():
+        if len(data[key]) not in (0, length):
+            raise ValueRangeError(describe(f"data.{key}", data[key], f"{length} numbers, or none"))
+    if not all(value.isdigit() for value in data["classes"]):
+        raise ValueRangeError(describe("data.classes", list(data["classes"]), "values in the masks, whole numbers"))
+    return Preparation(
+        classes={int(value): kind for value, kind in data["classes"].items()} or None,
+        spacing_mm=tuple(data["spacing_mm"]) or None,
+        window_hu=tuple(data["window_hu"]) or None,
+        normalisation=CtNormalisation(*data["normalisation_hu"]) if data["normalisation_hu"] else None,
+    )
+
+
+def case_sides(names: Sequence[str], split: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """(training, held-out) cases: a published fold, or one of our own.
+
+    Raises:
+        FormatError: A case of the published fold is not there.
+        ValueRangeError: No such fold.
+    """
+    if not split["published"]:
+        return fold_sides(names, split)
+    folds = task1_folds(swapped=split["published"] == "task1-82")
+    if split["fold"] >= len(folds):
+        raise ValueRangeError(describe("split.fold", str(split["fold"]), f"0 to {len(folds) - 1}"))
+    fold = folds[split["fold"]]
+    for case in (*fold.train, *fold.test):
+        if case not in names:
+            raise FormatError(describe(case, "no such case", f"every case of {split['published']}"))
+    return list(fold.train), list(fold.test)
+
+
+def target_volumes(table: Recipe, data: Path, out: Path) -> tuple[Volumes, Volumes | None, list[Path]]:
+    """(training, held-out) volumes of a recipe's `data` and `split`, and the files that they come from.
+
+    The held-out ones are prepared as the training ones are: intensities come from the training cases alone.
+
+    Raises:
+        FormatError, GeometryError, ValueRangeError: As `matched`, `case_sides` and `covfast.train.volumes.prepare`.
+    """
+    given = table["data"]
+    cases = {case.name: case for case in matched(data / given["images"], data / given["labels"], given["windowed"])}
+    inside, outside = case_sides(list(cases), table["split"])
+    how = preparation(given)
+    train = prepare([cases[name] for name in inside], out / "prepared" / "training", how)
+    files = [path for name in (*inside, *outside) for path in (cases[name].image, cases[name].labels)]
+    paths = [path for path in files if isinstance(path, Path)]
+    if not outside:
+        return train, None, paths
+    same = Preparation(how.classes, how.spacing_mm, how.window_hu, train.normalisation)
+    return train, prepare([cases[name] for name in outside], out / "prepared" / "held_out", same), paths

@@ -1,0 +1,174 @@
+"""`covfast benchmark` as a user meets it: lists, checks, runs, files and exit codes."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from protocol_folders import save_ctseg, save_predictions, save_semiseg
+
+from covfast.cli import main
+from covfast.protocols import PROTOCOLS
+from covfast.protocols.splits import ctseg_cases, task1_folds
+
+SCHEMA = json.loads(resources.files("covfast").joinpath("schemas/benchmark.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]):
+    """Runs the command: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = main(["benchmark", *map(str, words)])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def test_without_a_protocol_all_are_listed(run) -> None:
+    code, out, _ = run()
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_check_tells_the_tree_without_data(run, name: str) -> None:
+    code, out, _ = run(name, "--check")
+    assert code == 0
+    assert "DIR/" in out
+    assert "licence" in out
+    assert "http" in out
+
+
+def test_check_says_what_is_missing_and_0_only_if_nothing_is(run, tmp_path: Path) -> None:
+    save_ctseg(tmp_path, masks="Lung_Mask")
+    code, out, _ = run("task1-lung", "--check", "--data", tmp_path)
+    assert code == 0
+    assert "20 usable cases, complete" in out
+    (tmp_path / "COVID-19-CT-Seg/Lung_Mask/coronacases_005.nii.gz").unlink()
+    code, out, _ = run("task1-lung", "--check", "--data", tmp_path)
+    assert code == 3
+    assert "coronacases_005: got no mask" in out
+    assert str(tmp_path) not in out
+
+
+def test_predictions_are_measured_and_the_files_written(run, tmp_path: Path) -> None:
+    save_ctseg(tmp_path / "data")
+    for fold in task1_folds():
+        save_predictions(tmp_path / "p" / f"fold_{fold.number}", fold.test, 1)
+    words = ("task1-infection", "--data", tmp_path / "data", "--predictions", tmp_path / "p", "-o", tmp_path / "out")
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert "difference" in out
+    assert "3D U-Net (nnU-Net v1)" in out
+    result: dict[str, Any] = json.loads((tmp_path / "out/benchmark.json").read_text(encoding="utf-8"))
+    jsonschema.validate(result, SCHEMA)
+    assert result["is_comparable"]
+    assert str(tmp_path) not in json.dumps(result)
+    assert sorted(p.name for p in (tmp_path / "out/fold_4").iterdir()) == [
+        "published.csv", "report.csv", "report.json", "summary.json"
+    ]  # fmt: skip
+    code, _, err = run(*words)
+    assert code == 10
+    assert "--overwrite" in err
+    code, out, _ = run(*words, "--overwrite", "--json")
+    assert code == 0
+    assert json.loads(out)["figures"] == result["figures"]
+    command = result["command"]
+    assert command == "covfast benchmark task1-infection --data DIR --predictions DIR -o OUT"
+
+
+def test_missing_cases_give_8_and_not_comparable(run, tmp_path: Path) -> None:
+    save_ctseg(tmp_path / "data", ctseg_cases()[:7])
+    save_predictions(tmp_path / "p", ctseg_cases())
+    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "--predictions", tmp_path / "p")
+    assert code == 8
+    assert "not comparable: 13 cases missing" in out
+    assert "radiopaedia_4_85506_1" in err
+
+
+def test_a_model_predicts_slices(run, tmp_path: Path, model: str) -> None:
+    save_semiseg(tmp_path, 6)
+    out = tmp_path / "out"
+    code, text, err = run("semiseg", "--data", tmp_path, "-m", model, "-o", out, "--threads", 1)
+    assert code == 0, err
+    assert "not comparable: other data: COVID-SemiSeg: got 6 images, expected 48" in text
+    assert len(list((out / "predictions").glob("*.png"))) == 6
+    result = json.loads((out / "benchmark.json").read_text(encoding="utf-8"))
+    jsonschema.validate(result, SCHEMA)
+    assert result["folds"][0]["model"]["name"] == model
+
+
+def test_a_model_that_finds_no_lungs_fails_case_by_case(run, tmp_path: Path, model: str) -> None:
+    save_ctseg(tmp_path / "data", ctseg_cases()[-2:])  # blocks that are no chest
+    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 4)
+    assert code in (3, 8)
+    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 0)
+    assert code in (3, 8)
+    assert "Error" in err
+    assert "%" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["nothing", "--check"], 2, "one of task1-lung"),
+        (["semiseg"], 2, "--data"),
+        (["semiseg", "--data", "."], 2, "--model, --predictions, --recipe: got none of them"),
+        (["semiseg", "--data", ".", "-m", "a", "--predictions", "b"], 2, "--model and --predictions"),
+        (["semiseg", "--data", ".", "--recipe", "r"], 2, "no -o"),
+        (["semiseg", "--data", "nowhere", "-m", "a"], 3, "nowhere"),
+        (["semiseg", "--check", "--data", "nowhere"], 3, "nowhere"),
+        (["semiseg", "--data", ".", "--test", "mosmed", "-m", "a"], 2, "'test' or 'train'"),
+        (["task1-lung", "--data", ".", "--fold", "7", "-m", "a"], 2, "fold: got 7"),
+        (["task1-lung", "--data", ".", "-m", "a"], 3, "no case"),
+    ],
+)
+def test_wrong_arguments_end_in_typed_errors(run, words: list[str], code: int, text: str) -> None:
+    found, out, err = run(*words)
+    assert found == code
+    assert text in err
+    assert out == ""
+
+
+def test_a_missing_model_is_6(run, tmp_path: Path) -> None:
+    save_semiseg(tmp_path, 2)
+    assert run("semiseg", "--data", tmp_path, "-m", tmp_path / "none.covfast")[0] == 6
+
+
+def test_a_fold_that_is_no_number_is_a_usage_error(run) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run("semiseg", "--fold", "two")
+    assert stop.value.code == 2
+
+
+def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> None:
+    save_semiseg(tmp_path, 2, "TestingSet/MultiClassInfection-Test")
+    code, _, err = run("semiseg-ggo", "--data", tmp_path, "-m", model)
+    assert code == 2
+    assert "--predictions" in err
+
+
+def test_a_recipe_trains_each_fold_without_its_cases(run, tmp_path: Path, model: str, monkeypatch) -> None:
+    import covfast.train
+    import covfast.train.publish
+    from covfast.models.store import find
+
+    seen = []
+
+    def train(recipe, data, out, set) -> Path:
+        seen.append((Path(out).parent.name, set["split.held_out"]))
+        return Path(out) / "weights.pt"
+
+    monkeypatch.setattr(covfast.train, "train", train)
+    monkeypatch.setattr(covfast.train, "read_recipe", lambda recipe, changes: {})
+    monkeypatch.setattr(covfast.train.publish, "publish", lambda table, weights, out: find(model))
+    save_semiseg(tmp_path, 3)
+    code, _, err = run("semiseg", "--data", tmp_path, "--recipe", "miniseg-infection", "-o", tmp_path / "out")
+    assert code == 0, err
+    assert seen == [("fold_0", [])]
+    assert len(list((tmp_path / "out/fold_0/predictions").glob("*.png"))) == 3

@@ -1,0 +1,178 @@
+"""What a folder holds of a data set: complete, missing, extra, corrupt, mismatched, of other labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from label_files import lungs_with_infection, save_labels, save_picture
+from protocol_folders import SMALL, image_of, save_ctseg, save_image, save_semiseg, save_slices
+
+from covfast.errors import FormatError, GeometryError, ValueRangeError
+from covfast.protocols import PROTOCOLS, check, find, part
+from covfast.protocols.datasets import CORRUPT, COUNT, EXTRA, LABELS, MISMATCHED, MISSING
+from covfast.protocols.describing import MOST, describe_part, describe_problems
+from covfast.protocols.splits import ctseg_cases
+
+INFECTION = part("ctseg", "infection")
+CASES = ctseg_cases()
+MASKS = Path("COVID-19-CT-Seg/Infection_Mask")
+IMAGES = Path("COVID-19-CT-Seg/COVID-19-CT-Seg_20cases")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_ctseg(tmp_path / "data")
+
+
+def kinds(found) -> dict[str, list[str]]:
+    result: dict[str, list[str]] = {}
+    for problem in found.problems:
+        result.setdefault(problem.kind, []).append(problem.case)
+    return result
+
+
+def test_a_complete_folder_has_no_problem(root: Path) -> None:
+    found = check(find(INFECTION, root))
+    assert found.is_complete
+    assert found.problems == ()
+    assert tuple(found.cases) == tuple(sorted(CASES))
+    assert "20 usable cases, complete" in describe_problems(found)
+
+
+def test_the_data_sets_own_folder_may_be_given_too(root: Path) -> None:
+    assert find(INFECTION, root / "COVID-19-CT-Seg").is_complete
+
+
+def test_the_joint_masks_serve_where_the_infections_own_are_missing(tmp_path: Path) -> None:
+    root = save_ctseg(tmp_path, masks="Lung_and_Infection_Mask")
+    assert find(INFECTION, root).is_complete
+    assert not find(part("ctseg", "lung"), root).is_complete  # there the lungs lack the infection
+
+
+def test_missing_and_extra_cases_are_named(root: Path) -> None:
+    (root / MASKS / f"{CASES[3]}.nii.gz").unlink()
+    (root / IMAGES / f"{CASES[12]}.nii.gz").unlink()
+    for folder in (MASKS, IMAGES):
+        (root / folder / "stranger.nii.gz").write_bytes((root / folder / f"{CASES[0]}.nii.gz").read_bytes())
+    found = find(INFECTION, root)
+    assert kinds(found) == {MISSING: [CASES[12], CASES[3]], EXTRA: ["stranger"]}
+    assert len(found.cases) == 18
+    assert [str(p.error).split(",")[0] for p in found.problems[:2]] == [
+        f"{CASES[12]}: got no image",
+        f"{CASES[3]}: got no mask",
+    ]
+    assert not found.is_complete
+
+
+def test_an_extra_case_alone_does_not_make_a_folder_incomplete(root: Path) -> None:
+    for folder in (MASKS, IMAGES):
+        (root / folder / "stranger.nii.gz").write_bytes((root / folder / f"{CASES[0]}.nii.gz").read_bytes())
+    assert find(INFECTION, root).is_complete
+
+
+@pytest.mark.parametrize("folder", [MASKS, IMAGES])
+def test_a_corrupt_file_is_named_and_left_out(root: Path, folder: Path) -> None:
+    path = root / folder / f"{CASES[1]}.nii.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    found = check(find(INFECTION, root))
+    assert kinds(found) == {CORRUPT: [CASES[1]]}
+    assert CASES[1] not in found.cases
+    assert isinstance(found.problems[0].error, FormatError)
+    assert f"{CASES[1]}.nii.gz" in str(found.problems[0].error)
+
+
+def test_another_grid_is_a_mismatch(root: Path) -> None:
+    save_labels(root / MASKS / f"{CASES[2]}.nii.gz", np.zeros((7, 16, 18), np.uint8))
+    found = check(find(INFECTION, root))
+    assert kinds(found) == {MISMATCHED: [CASES[2]]}
+    assert isinstance(found.problems[0].error, GeometryError)
+
+
+def test_labels_outside_the_protocol_are_named(root: Path) -> None:
+    labels = lungs_with_infection()
+    labels[0, 0, 0] = 7
+    save_labels(root / MASKS / f"{CASES[2]}.nii.gz", labels)
+    found = check(find(INFECTION, root))
+    assert kinds(found) == {LABELS: [CASES[2]]}
+    assert isinstance(found.problems[0].error, ValueRangeError)
+    assert f"{CASES[2]}.nii.gz: got the labels 7" in str(found.problems[0].error)
+
+
+def test_intensities_must_be_hu_or_the_published_window(root: Path) -> None:
+    labels = lungs_with_infection()
+    hu = image_of("coronacases", labels)
+    save_image(root / IMAGES / "radiopaedia_4_85506_1.nii.gz", hu)  # not windowed, as the published case is
+    found = check(find(INFECTION, root))
+    assert kinds(found) == {CORRUPT: ["radiopaedia_4_85506_1"]}
+
+
+def test_nnunets_channel_and_mosmeds_mask_names_are_understood(tmp_path: Path) -> None:
+    labels = lungs_with_infection()
+    save_image(tmp_path / "COVID1/studies/CT-1/study_0255.nii.gz", image_of("study", labels))
+    save_labels(tmp_path / "COVID1/masks/study_0255_mask.nii.gz", (labels == 3).astype(np.uint8))
+    found = find(part("mosmed", "infection"), tmp_path / "COVID1")
+    assert list(found.cases) == ["study_0255"]
+    assert len(kinds(found)[MISSING]) == 98
+    text = describe_problems(found)
+    assert f"and {98 - MOST} more" in text
+    assert text.count("\n") < 12
+
+
+def test_an_empty_folder_lacks_both_folders(tmp_path: Path) -> None:
+    found = find(INFECTION, tmp_path)
+    assert [str(p.error) for p in found.problems] == [
+        "COVID-19-CT-Seg: got no images, expected a folder COVID-19-CT-Seg/COVID-19-CT-Seg_20cases",
+        "COVID-19-CT-Seg: got no masks, expected a folder COVID-19-CT-Seg/Infection_Mask",
+    ]
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="nowhere"):
+        find(INFECTION, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("count", "expected"), [(48, {}), (47, {COUNT: ["COVID-SemiSeg"]})])
+def test_semiseg_is_known_by_its_number_of_slices(tmp_path: Path, count: int, expected: dict) -> None:
+    found = check(find(part("semiseg", "test"), save_semiseg(tmp_path, count)))
+    assert kinds(found) == expected
+    assert len(found.cases) == count
+
+
+def test_a_slice_of_another_size_than_its_mask_is_a_mismatch(tmp_path: Path) -> None:
+    root = save_semiseg(tmp_path)
+    save_picture(root / "COVID-SemiSeg/TestingSet/LungInfection-Test/GT/5.png", np.zeros((9, 9), np.uint8))
+    assert kinds(check(find(part("semiseg", "test"), root))) == {MISMATCHED: ["5"]}
+
+
+def test_miniseg_slices_are_counted_by_fold_and_volume(tmp_path: Path) -> None:
+    names = [f"7_{number:04}" for number in range(9)] + [f"2_{number:04}" for number in range(13)] + ["8_0001"]
+    found = find(part("p9", "slices"), save_slices(tmp_path, "COVID-19-P9", names))
+    problems = kinds(found)
+    assert "2" in problems[COUNT]
+    assert "7" not in problems[COUNT]
+    assert "COVID-19-P9, fold 0" in problems[COUNT]
+    assert "COVID-19-P9, fold 3" not in problems[COUNT]
+    assert problems[EXTRA] == ["8"]
+
+
+def test_masks_of_miniseg_hold_two_values(tmp_path: Path) -> None:
+    root = save_slices(tmp_path, "COVID-19-CT100", ["tr_im_0000"])
+    save_picture(root / "COVID-19-CT100/GT/tr_im_0000.png", np.full(SMALL, 7, np.uint8))
+    assert kinds(check(find(part("ct100", "slices"), root)))[LABELS] == ["tr_im_0000"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_every_part_states_its_tree_source_and_licence(protocol) -> None:
+    for key in protocol.parts():
+        wanted = part(*key)
+        text = describe_part(wanted)
+        assert wanted.url.startswith("http")
+        for piece in (wanted.url, wanted.licence, wanted.folders[0], *wanted.images, *wanted.truths):
+            assert piece in text
+
+
+def test_unknown_parts_are_refused() -> None:
+    with pytest.raises(ValueRangeError, match="ctseg"):
+        part("ctseg", "trachea")

@@ -1,0 +1,309 @@
+"""Every system end to end on small data: it trains, resumes to the same bits, refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import lesion_folders, same, save, semiseg_folder  # noqa: E402
+
+from covfast.errors import FormatError, ValueRangeError  # noqa: E402
+from covfast.train import read_recipe, train  # noqa: E402
+from covfast.train.distributed import Share  # noqa: E402
+from covfast.train.systems import infnet, infnet_multiclass, miniseg, semi_infnet  # noqa: E402
+from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
+from covfast.train.systems.edges import mask_edge  # noqa: E402
+from covfast.train.systems.pictures import Part, Pictures  # noqa: E402
+
+SEMISEG = "covid_semiseg/TrainingSet"
+SMALL = {"threads": 1, "run.interval": 1, "run.device": "cpu"}
+INFNET = {
+    **SMALL, "model.channel": 4, "model.planes": 4, "input.size": 64, "input.scales": [1.0, 1.5], "split.folds": 2,
+    "optimisation.epochs": 3, "optimisation.batch": 3, "run.validate_every": 4, "run.interval": 2,
+}  # fmt: skip
+PATCHES = {
+    **SMALL, "data.images": "covid/images", "data.labels": "covid/labels", "split.published": "", "split.folds": 3,
+    "patch.size": [4, 8, 8], "model.features": [4, 6], "model.strides": ["1 1 1", "2 2 2"], "optimisation.epochs": 1,
+    "optimisation.iterations": 3, "optimisation.batch": 2, "run.validate_every": 3, "data.windowed": "",
+}  # fmt: skip
+DUAL = {
+    **PATCHES, "data.spacing_mm": [], "pretraining.epochs": 1,
+    "sources.images": {"first": "first/images", "second": "second/images"},
+    "sources.labels": {"first": "first/labels", "second": "second/labels"},
+}  # fmt: skip
+RUNS = {
+    "infnet": INFNET,
+    "semi-infnet": {
+        **INFNET, "input.scales": [1.0], "run.interval": 2, "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
+        "propagation.group": 2, "propagation.epochs": 2, "propagation.batch": 4,
+    },
+    "infnet-multiclass": {
+        **SMALL, "model.width": 4, "input.size": 32, "optimisation.epochs": 2, "optimisation.batch": 3,
+        "split.folds": 2, "run.validate_every": 2,
+    },
+    "miniseg-paper": {
+        **SMALL, "data.images": f"{SEMISEG}/LungInfection-Train/Doctor-label/Imgs", "input.size": 32,
+        "data.masks": f"{SEMISEG}/LungInfection-Train/Doctor-label/GT", "split.published": "", "split.folds": 3,
+        "optimisation.epochs": 1, "optimisation.batch": 2, "run.validate_every": 4,
+    },
+    "unet": PATCHES,
+    "transfer": {**DUAL, "strategy.name": "lesion_representations"},
+    "relation": DUAL,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lesion_folders(semiseg_folder(tmp_path_factory.mktemp("data"), 6, 4))
+
+
+class Kill(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_system_trains_and_a_killed_run_ends_with_the_same_weights(name: str, data: Path, tmp_path: Path) -> None:
+    turns: list[int] = []
+    whole = train(name, data, tmp_path / "whole", RUNS[name], progress=lambda *turn: turns.append(turn[1]))
+    state = torch.load(whole, weights_only=True)
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    left = {0: len(turns) // 2}
+
+    def count(stage: str, done: int, total: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Kill
+
+    with pytest.raises(Kill):
+        train(name, data, tmp_path / "cut", RUNS[name], progress=count)
+    assert not (tmp_path / "cut" / whole.name).exists()
+    resumed = torch.load(train(name, data, tmp_path / "cut", RUNS[name]), weights_only=True)
+    assert same(state, resumed)
+    record = json.loads((tmp_path / "cut" / "run.json").read_text())
+    assert record["status"] == "done"
+    first = next(iter(record["stages"].values()))
+    assert first["files"]
+    assert not set(first["splits"].get("training", ())) & set(first["splits"].get("validation", ()))
+
+
+def test_infnet_takes_the_published_sizes_steps_and_rates() -> None:
+    assert [infnet.scaled_size(352, scale) for scale in (0.75, 1.0, 1.25)] == [256, 352, 448]
+
+
+def infnet_system(data: Path, **changes: Any) -> infnet.InfNetSystem:
+    table = read_recipe("infnet", {**INFNET, "split.folds": 1, **changes})
+    return infnet.InfNetSystem(table, *infnet.labelled(table, data))
+
+
+@pytest.mark.parametrize(("fidelity", "epochs"), [("code", 99), ("paper", 100)])
+def test_infnet_epochs_and_decay_of_code_and_paper(data: Path, fidelity: str, epochs: int) -> None:
+    system = infnet_system(data, **{"optimisation.epochs": 100, "fidelity": fidelity, "optimisation.rate": 1.0})
+    each = system.steps_a_turn * system.order.length
+    assert (system.turns, each) == (epochs * 2, 4)
+    rates = [system.rate(each * epoch) for epoch in range(epochs)]
+    if fidelity == "code":  # epoch 1 is the first: number 49 is epoch 50
+        assert rates[48:52] == pytest.approx([1.0, 0.1, 0.01, 0.001])
+    else:
+        assert rates[48:52] == pytest.approx([1.0, 1.0, 0.1, 0.1])
+
+
+def test_infnet_batch_is_the_normalised_slice_at_every_size(data: Path) -> None:
+    system = infnet_system(data)
+    batches = system.draw(0, torch.Generator(), Share())
+    assert [tuple(batch["image"].shape) for batch in batches] == [(3, 3, 64, 64), (3, 3, 96, 96)]
+    which = system.order.indices(0).tolist()
+    expected = (system.train.stack("image", which)[:, 1] - 0.456) / 0.224
+    assert torch.allclose(batches[0]["image"][:, 1], expected, atol=1e-6)
+    assert batches[1]["edge"].shape == batches[1]["mask"].shape == (3, 1, 96, 96)
+
+
+def test_infnet_starts_from_a_backbone_in_the_data_folder(data: Path, tmp_path: Path) -> None:
+    system = infnet_system(data)
+    backbone = {key: value + 1 for key, value in system.build().resnet.state_dict().items()}
+    torch.save(backbone, data / "backbone.pth")
+    context = type("Context", (), {"table": {**system.table, "model": {"backbone": "backbone.pth"}}, "data": data})
+    state = infnet.beginning(context, system)
+    assert torch.equal(state["resnet.bn1.weight"], backbone["bn1.weight"])
+    context.table["model"]["backbone"] = "absent.pth"
+    with pytest.raises(FormatError, match="absent"):
+        infnet.beginning(context, system)
+
+
+def test_semi_infnet_groups_are_drawn_by_the_seed_and_lose_no_slice() -> None:
+    table = read_recipe("semi-infnet", {"propagation.group": 5})
+    names = [str(k) for k in range(23)]
+    groups = semi_infnet.drawn_groups(names, table)
+    assert [len(group) for group in groups] == [5, 5, 5, 5, 3]
+    assert sorted(name for group in groups for name in group) == sorted(names)
+    assert groups == semi_infnet.drawn_groups(names, table)
+    assert groups != semi_infnet.drawn_groups(names, {**table, "seed": 1})
+    with pytest.raises(ValueRangeError, match="at most 5"):
+        semi_infnet.drawn_groups(names, read_recipe("semi-infnet", {"propagation.rounds": 6}))
+    with pytest.raises(ValueRangeError, match="23 slices"):
+        semi_infnet.drawn_groups(names, read_recipe("semi-infnet", {"data.unlabelled_count": 24}))
+
+
+def test_pseudo_label_is_stretched_to_the_whole_range() -> None:
+    grey = semi_infnet.stretched(torch.tensor([[0.2, 0.3], [0.4, 0.6]]))
+    assert grey.tolist() == [[0, 64], [127, 255]]  # 0.5 a little below, for the 1e-8 in the range
+    assert semi_infnet.stretched(torch.full((2, 2), 0.7)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_edge_of_a_mask_is_thin_closed_and_at_its_border() -> None:
+    mask = np.zeros((20, 20), bool)
+    mask[5:12, 6:15] = True
+    edge = mask_edge(mask) > 0
+    inner = np.zeros_like(mask)
+    inner[6:11, 7:14] = True
+    outer = np.zeros_like(mask)
+    outer[4:13, 5:16] = True
+    assert edge.any()
+    assert not edge[inner].any()
+    assert not edge[~outer].any()
+    assert edge[:, 10].sum() == edge[8, :].sum() == 2
+    assert not mask_edge(np.zeros((8, 8), bool)).any()
+
+
+def test_multiclass_labels_come_from_the_grey_values(data: Path) -> None:
+    folder = data / SEMISEG / "MultiClassInfection-Train"
+    parts = {
+        "image": Part(folder / "Imgs", 3),
+        "prior": Part(folder / "Prior"),
+        "mask": Part(folder / "GT", nearest=True),
+    }
+    pictures = Pictures(parts, 32)
+    system = infnet_multiclass.MultiClassSystem(read_recipe("infnet-multiclass"), pictures, pictures.names)
+    labels = system.labels(["0"])
+    grey = pictures.pixels("mask", "0")
+    assert set(labels.unique().tolist()) == {0, 1, 2}
+    assert np.array_equal(labels[0].numpy() == 2, grey[0] == 75)
+    assert system.inputs(["0", "1"]).shape == (2, 6, 32, 32)
+
+
+def miniseg_system(data: Path, **changes: Any) -> miniseg.MiniSegSystem:
+    table = read_recipe("miniseg-paper", {**RUNS["miniseg-paper"], **changes})
+    parts = {
+        "image": Part(data / table["data"]["images"], 3),
+        "mask": Part(data / table["data"]["masks"], nearest=True),
+    }
+    pictures = Pictures(parts, None)
+    return miniseg.MiniSegSystem(table, pictures, pictures.names)
+
+
+def test_miniseg_passes_over_the_scales_and_weighs_classes_as_enet(data: Path) -> None:
+    system = miniseg_system(data, **{"input.size": 512})
+    sizes = [system.draw(turn, torch.Generator(), Share())[0]["x"].shape[-1] for turn in range(0, 12, 3)]
+    assert sizes == [768, 640, 384, 512]
+    assert system.turns == 12
+    names = system.train
+    share = np.mean([(system.pictures.pixels("mask", name) > 0).mean() for name in names])
+    assert system.weights == pytest.approx([1 / np.log(1.1 + 1 - share), 1 / np.log(1.1 + share)])
+    assert system.rate(6) == pytest.approx(1e-3 * 0.5**0.9)
+
+
+@pytest.mark.parametrize(("fidelity", "axis"), [("code", 1), ("paper", 2)])
+def test_miniseg_flips_rows_as_the_code_or_columns_as_the_paper(data: Path, fidelity: str, axis: int) -> None:
+    changes = {"fidelity": fidelity, "augmentation.flip": 1.0, "augmentation.crop": 0.0, "optimisation.batch": 1}
+    system = miniseg_system(data, **changes)
+    batch = system.draw(0, torch.Generator(), Share())[0]
+    x, y = system.sample(system.train[int(system.order.indices(0))], 48)
+    assert torch.equal(batch["x"][0], x.flip(axis))
+    assert torch.equal(batch["y"][0], y.flip(axis)[0].long())
+
+
+def test_epochs_pass_over_every_sample_and_restart_alike() -> None:
+    order = Epochs(7, 3, seed=1, drops_last=False)
+    first = torch.cat([order.indices(turn) for turn in range(order.length)])
+    assert sorted(first.tolist()) == list(range(7))
+    assert torch.equal(Epochs(7, 3, 1, False).indices(4), order.indices(4))
+    assert Epochs(7, 3, 1).length == 2
+    assert Epochs(2, 5, 1).length == 1
+
+
+def test_folds_share_no_case_and_leave_none_out() -> None:
+    cases = [f"case_{k}" for k in range(11)]
+    held = []
+    for fold in range(3):
+        inside, outside = fold_sides(cases, {"folds": 3, "fold": fold, "seed": 4})
+        assert not set(inside) & set(outside)
+        assert len(inside) + len(outside) == 11
+        held += outside
+    assert sorted(held) == sorted(cases)
+    assert fold_sides(cases, {"folds": 1, "fold": 0, "seed": 0}) == (sorted(cases), [])
+    with pytest.raises(ValueRangeError, match="11 cases"):
+        fold_sides(cases, {"folds": 12, "fold": 0, "seed": 0})
+
+
+def broken(kind: str, root: Path) -> None:
+    folder = semiseg_folder(root) / SEMISEG / "LungInfection-Train" / "Doctor-label"
+    multi = root / SEMISEG / "MultiClassInfection-Train"
+    if kind == "missing":
+        (folder / "GT" / "3.png").unlink()
+    elif kind == "extra":
+        save(np.zeros((8, 8), np.uint8), folder / "Edge" / "99.png")
+    elif kind == "corrupt":
+        (folder / "GT" / "2.png").write_bytes(b"\x89PNG no more")
+    elif kind == "size":
+        save(np.zeros((9, 8), np.uint8), folder / "GT" / "2.png")
+    elif kind == "labels":
+        save(np.full((64, 72), 40, np.uint8), multi / "GT" / "1.png")
+    elif kind == "empty":
+        for path in (folder / "Imgs").iterdir():
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "told"),
+    [
+        ("missing", "infnet", r"3: got no picture in GT"),
+        ("extra", "infnet", r"99\.png: got a file in Edge"),
+        ("corrupt", "infnet", r"2\.png: got UnidentifiedImageError"),
+        ("size", "infnet", r"2\.png: got 9x8 pixels, expected the 64x64"),
+        (
+            "labels",
+            "infnet-multiclass",
+            r"1\.png: got the grey value 40, .* protocol: \[0, 38, 75\]",
+        ),
+        ("empty", "infnet", r"no picture in Imgs"),
+    ],
+)
+def test_data_folder_that_does_not_fit_names_the_file(kind: str, recipe: str, told: str, tmp_path: Path) -> None:
+    broken(kind, tmp_path / "data")
+    with pytest.raises(FormatError, match=told):
+        train(recipe, tmp_path / "data", tmp_path / "out", RUNS[recipe])
+
+
+def test_data_folder_that_is_absent_says_what_stands_there(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"no folder Nowhere.*there are"):
+        train("infnet", data, tmp_path, {**INFNET, "data.folder": f"{SEMISEG}/LungInfection-Train/Nowhere"})
+    with pytest.raises(FormatError, match="data: got 'nothing'"):
+        train("infnet", data / "nothing", tmp_path, INFNET)
+
+
+def test_scan_without_a_mask_and_label_outside_the_classes_are_named(tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data", ("covid",))
+    with pytest.raises(ValueRangeError, match=r"covid_"):
+        train("unet", root, tmp_path / "a", {**PATCHES, "data.classes": {"0": 0, "2": 1}})
+    (root / "covid" / "labels" / "covid_1.nii.gz").unlink()
+    with pytest.raises(FormatError, match=r"covid_1_0000\.nii\.gz: got no mask in labels"):
+        train("unet", root, tmp_path / "b", PATCHES)
+
+
+def test_frozen_encoder_stays_what_pretraining_left(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    state = torch.load(train("transfer", data, out, RUNS["transfer"]), weights_only=True)
+    body = torch.load(out / "pretraining" / "checkpoint.pt", weights_only=True)["model"]
+    encoder = [key for key in state if key.startswith("encoder.")]
+    assert encoder
+    assert all(torch.equal(state[key], body[key]) for key in encoder)
+
+
+def test_relations_need_two_samples(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueRangeError, match="single sample has no relations"):
+        train("relation", data, tmp_path, {**DUAL, "optimisation.batch": 1})
