@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covfast.errors import BackendUnavailable, OutputError, describe
-from covfast.outputs import replace_file
+from covfast.train.record import replace_text
 
 COLUMNS = ("step", "loss", "rate", "seconds", "waiting_percent", "score")
 """waiting_percent: part of the interval's time in which the loop waited for data; score: of the validation at this
@@ -38,7 +38,8 @@ class Log:
         if not is_first:
             return
         kept = [row for row in read_log(self.path) if int(row["step"]) <= step]
-        replace_file(self.path, lambda file: file.write(_text([COLUMNS, *(row.values() for row in kept)]).encode()))
+        text = _text([COLUMNS, *(row.values() for row in kept)])
+        replace_text(self.path, text)
         if tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter

@@ -150,7 +150,8 @@ class Trainer:
     def _follow(self, decay: float) -> None:
         """Move the average towards the model; early steps weigh more, so that the start is forgotten."""
         keep = min(decay, (1.0 + self.step) / (10.0 + self.step))
-        for mine, theirs in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+        pairs = zip(self.kept.state_dict().values(), self.model.state_dict().values(), strict=True)
+        for mine, theirs in pairs:
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1.0 - keep)
             else:

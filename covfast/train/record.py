@@ -9,7 +9,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from covfast.errors import FormatError, OutputError, ValueRangeError, describe
 from covfast.info import versions
@@ -76,8 +76,7 @@ class Record:
 
     def save(self) -> None:
         """Write the record, whole. Raises: OutputError: it cannot be written."""
-        text = json.dumps(self.content, indent=1) + "\n"
-        replace_file(self.path, lambda file: file.write(text.encode()))
+        replace_text(self.path, json.dumps(self.content, indent=1) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -133,6 +132,15 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return None if done.returncode else done.stdout.strip()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Makes a file hold a text, in one step. Raises: OutputError: as `replace_file`."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    replace_file(path, fill)
 
 
 def make_folder(path: Path) -> Path:

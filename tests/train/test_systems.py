@@ -40,7 +40,7 @@ DUAL = {
 RUNS = {
     "infnet": INFNET,
     "semi-infnet": {
-        **INFNET, "input.scales": [1.0], "run.interval": 2, "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
+        **INFNET, "input.scales": [1.0], "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
         "propagation.group": 2, "propagation.epochs": 2, "propagation.batch": 4,
     },
     "infnet-multiclass": {
