@@ -234,8 +234,10 @@ def _recipe_objections(args: argparse.Namespace, protocol: Protocol) -> list[str
 def _complain(result: BenchmarkResult) -> None:
     """Says on stderr what is missing and what failed."""
     missing = dict.fromkeys(name for fold in result.folds for name in fold.missing)
-    if missing:
-        log.error("no data for %d: %s", len(missing), ", ".join(missing))
+    unpredicted = dict.fromkeys(name for fold in result.folds for name in fold.unpredicted)
+    for what, names in (("data", missing), ("prediction", unpredicted)):
+        if names:
+            log.error("no %s for %d: %s", what, len(names), ", ".join(names))
     failed = {case: error for fold in result.folds for case, error in fold.failed.items()}
     for case, error in failed.items():
         log.error("%s: %s: %s", case, type(error).__name__, error)

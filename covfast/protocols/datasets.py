@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from covfast.errors import CovfastError, FormatError, GeometryError, ValueRangeError, describe, file_name
 from covfast.io import image_suffix, is_picture, read, read_drawing, read_labels, read_picture
@@ -48,6 +49,7 @@ class Part:
         values: what masks may hold; empty for grey masks.
         cases: names of the cases, None where they are not known.
         count: number of cases, None where it follows from the names.
+        is_coloured: masks may be colours or a palette, of which the grey values count: 38 is dark red, 75 dark green.
         windowed: how the names of cases begin that are windowed to `WINDOW_HU`; empty for none.
     """
 
@@ -63,6 +65,7 @@ class Part:
     values: frozenset[int]
     cases: tuple[str, ...] | None
     count: int | None
+    is_coloured: bool
     windowed: str
 
     def window_of(self, case: str) -> tuple[float, float] | None:
@@ -123,6 +126,7 @@ def part(data: str, name: str) -> Part:
         values=frozenset(own.get("values", ())),
         cases=_names(data, name),
         count=own.get("count"),
+        is_coloured=bool(own.get("coloured")),
         windowed=entry.get("windowed", ""),
     )
 
@@ -263,6 +267,11 @@ def check(found: Found, progress: Callable[[str, int, int], None] | None = None)
     return replace(found, cases=good, problems=tuple(problems))
 
 
+def read_mask(wanted: Part, path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 values of a picture's mask. Raises: FormatError: unreadable."""
+    return read_drawing(path) if wanted.is_coloured else read_picture(path)
+
+
 def _kind(error: CovfastError) -> str:
     if isinstance(error, GeometryError):
         return MISMATCHED
@@ -277,7 +286,7 @@ def check_case(wanted: Part, files: CaseFiles) -> None:
     """
     name = file_name(files.truth)
     if wanted.is_picture:
-        picture, mask = read_drawing(files.image), read_picture(files.truth)
+        picture, mask = read_drawing(files.image), read_mask(wanted, files.truth)
         values = frozenset(np.unique(mask).tolist())
         is_same, shapes = picture.shape == mask.shape, (mask.shape, picture.shape)
     else:

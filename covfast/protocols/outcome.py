@@ -27,6 +27,7 @@ class FoldResult:
         figures: the convention's, of this fold.
         failed: case -> why it was not measured.
         missing: cases that the data folder lacks.
+        unpredicted: cases without a prediction.
         model: name and checksum, None for existing predictions.
     """
 
@@ -35,6 +36,7 @@ class FoldResult:
     figures: Mapping[str, float]
     failed: Mapping[str, Exception]
     missing: tuple[str, ...]
+    unpredicted: tuple[str, ...]
     model: Mapping[str, Any] | None
 
 
@@ -63,7 +65,7 @@ class BenchmarkResult:
     @property
     def is_complete(self) -> bool:
         """Every case of the folds was there and measured."""
-        return not any(fold.failed or fold.missing for fold in self.folds)
+        return not any(fold.failed or fold.missing or fold.unpredicted for fold in self.folds)
 
     @property
     def rows(self) -> list[PublishedRow]:
@@ -107,7 +109,7 @@ class BenchmarkResult:
 
     def _fold(self, fold: FoldResult) -> dict[str, Any]:
         rows = self._rows_of(fold)
-        is_open = self.is_comparable and not fold.failed and not fold.missing
+        is_open = self.is_comparable and not (fold.failed or fold.missing or fold.unpredicted)
         return {
             "fold": fold.number,
             "cases": [printable(report.case) for report in fold.reports],
@@ -119,6 +121,7 @@ class BenchmarkResult:
                 for case, error in fold.failed.items()
             ],
             "missing": [printable(case) for case in fold.missing],
+            "without_prediction": [printable(case) for case in fold.unpredicted],
         }
 
     def __str__(self) -> str:

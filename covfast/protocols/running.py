@@ -13,11 +13,11 @@ import numpy as np
 from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.evaluation import Evaluation, evaluate_folders
 from covfast.evaluation_report import save_evaluation
-from covfast.io import image_suffix, read_picture, write_label_picture
+from covfast.io import image_suffix, write_label_picture
 from covfast.metrics.conventions import CONVENTIONS
 from covfast.metrics.report import Report
 from covfast.protocols.comparison import published
-from covfast.protocols.datasets import EXTRA, CaseFiles, Found
+from covfast.protocols.datasets import EXTRA, CaseFiles, Found, part, read_mask
 from covfast.protocols.miniseg_sets import SETS, volume_of
 from covfast.protocols.outcome import BenchmarkResult, FoldResult
 from covfast.protocols.predict import coding
@@ -78,6 +78,9 @@ def run(
                 if out is not None:
                     save_evaluation(evaluation, out / f"fold_{fold.number}", overwrite=overwrite)
         done.append(_fold_result(protocol, fold, cases, predictions, evaluation, _missing(tested, found, fold)))
+    if not any(fold.reports or fold.failed for fold in done):
+        got = f"none of {sum(len(fold.unpredicted) for fold in done)} cases"
+        raise FormatError(describe("predictions", got, "files called like the cases, as --check lists them"))
     objection = source.objection(chosen)
     reasons = [*objections, *([objection] if objection else []), *_objections(protocol, tested, found, done)]
     return BenchmarkResult(protocol, tested, tuple(done), _overall(protocol, done), tuple(reasons))
@@ -137,7 +140,7 @@ def _measure(
     for side in sides:
         side.mkdir()
     for case in cases:
-        _link_truth(case, tested.truth_value, sides[0])
+        _link_truth(case, tested, sides[0])
         if case.name in predictions.files:
             path = predictions.files[case.name].resolve()
             (sides[1] / f"{case.name}{image_suffix(path) or '.png'}").symlink_to(path)
@@ -147,12 +150,13 @@ def _measure(
     return evaluate_folders(*sides, labels=labels, convention=protocol.convention, threads=threads, progress=progress)
 
 
-def _link_truth(case: CaseFiles, value: int | None, folder: Path) -> None:
+def _link_truth(case: CaseFiles, tested: EvaluationSet, folder: Path) -> None:
     """A link to the mask, or a black and white picture of one class of it; of an unreadable one the link."""
     target = folder / f"{case.name}{image_suffix(case.truth) or '.png'}"
-    if value is not None:
+    if tested.truth_value is not None:
         try:
-            write_label_picture(target, np.where(read_picture(case.truth) == value, 255, 0).astype(np.uint8))
+            mask = read_mask(part(tested.data, tested.part), case.truth) == tested.truth_value
+            write_label_picture(target, np.where(mask, 255, 0).astype(np.uint8))
             return
         except FormatError:
             pass
@@ -186,11 +190,9 @@ def _fold_result(
         reports = evaluation.reports.reports
         failed.update((item.case, item.error) for item in evaluation.failed)
     held = {report.case for report in reports} | failed.keys()
-    for case in cases:
-        if case.name not in held:
-            failed[case.name] = FormatError(describe(case.name, "no prediction", "one for each case"))
+    unpredicted = tuple(case.name for case in cases if case.name not in held)
     figures = CONVENTIONS[protocol.convention].summary(reports)
-    return FoldResult(fold.number, reports, figures, failed, missing, predictions.model)
+    return FoldResult(fold.number, reports, figures, failed, missing, unpredicted, predictions.model)
 
 
 def _overall(protocol: Protocol, folds: Sequence[FoldResult]) -> dict[str, float]:
@@ -208,7 +210,7 @@ def _objections(protocol: Protocol, tested: EvaluationSet, found: Found, folds: 
     if not tested.is_published:
         reasons.append("cases that the published models were trained on")
     missing = {name for fold in folds for name in fold.missing}
-    failed = {name for fold in folds for name in fold.failed}
+    failed = {name for fold in folds for name in (*fold.failed, *fold.unpredicted)}
     wrong = [problem for problem in found.problems if problem.kind != EXTRA and problem.case not in missing]
     if missing:
         reasons.append(f"{_some(len(missing), 'case')} missing")

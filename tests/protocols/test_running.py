@@ -10,12 +10,13 @@ import jsonschema
 import numpy as np
 import pytest
 from label_files import SPACING_MM, disk, lungs_with_infection, save_labels, save_picture
+from PIL import Image
 from protocol_folders import SMALL, save_ctseg, save_predictions, save_semiseg, save_slices
 
 from covfast.errors import FormatError, ValueRangeError
 from covfast.metrics import evaluate
 from covfast.metrics.saliency import saliency
-from covfast.protocols import PROTOCOLS, FolderSource, find, part, run
+from covfast.protocols import PROTOCOLS, FolderSource, check, find, part, run
 from covfast.protocols.predict import CODES, bilinear, coding, windowed
 from covfast.protocols.splits import ctseg_cases, miniseg_counts
 from covfast.volume import Geometry, Volume
@@ -91,7 +92,8 @@ def test_missing_data_and_predictions_are_named_and_not_comparable(data: Path, t
     result = run_on(TASK1, data, predictions, folds=[0])
     fold = result.folds[0]
     assert fold.missing == (gone,)
-    assert set(fold.failed) == {unpredicted, broken}
+    assert set(fold.failed) == {broken}
+    assert fold.unpredicted == (unpredicted,)
     assert f"{broken}.nii.gz" in str(fold.failed[broken])
     assert len(fold.reports) == 13
     assert not result.is_complete
@@ -183,6 +185,24 @@ def test_miniseg_is_the_mean_of_its_folds(tmp_path: Path) -> None:
     assert result.figures["DSC"] == pytest.approx(np.mean(figures))
     assert result.is_comparable
     assert "(*)" in str(result)
+
+
+def test_masks_of_a_palette_are_read_by_the_grey_of_their_colours(tmp_path: Path) -> None:
+    base = tmp_path / "COVID-SemiSeg/TestingSet/MultiClassInfection-Test"
+    ggo, solid = disk(12, 20, 8, SMALL), disk(36, 40, 6, SMALL)
+    save_picture(base / "Imgs/0.jpg", np.zeros(SMALL, np.uint8))
+    mask = Image.fromarray((1 * ggo + 2 * solid).astype(np.uint8))
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    (base / "GT").mkdir()
+    mask.save(base / "GT/0.png")
+    save_picture(tmp_path / "p/0.png", np.where(ggo, 255, 0).astype(np.uint8))
+    assert len(check(find(part("semiseg", "classes-test"), tmp_path)).cases) == 1
+    assert run_on(PROTOCOLS["semiseg-ggo"], tmp_path, tmp_path / "p").figures["meanDic"] > 0.99
+
+
+def test_predictions_of_other_names_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="called like the cases"):
+        run_on(TASK1, data, save_predictions(tmp_path / "p", ("patient",)))
 
 
 def test_no_case_at_all_is_refused_with_what_is_expected(tmp_path: Path) -> None:
