@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from covfast.errors import FormatError, describe
+from covfast.outputs import replace_file
 from covfast.train.align import CASES, GRID, Match, locate, smooth_offsets, upright
 
 Bytes = npt.NDArray[np.uint8]
@@ -95,8 +97,9 @@ def doctor_slices(data: Path) -> Iterator[Row]:
 
     No patient is given; slices of the same size are taken to be of one patient, which is the safe side for a split.
     """
-    for path in sorted((data / DOCTOR / "Imgs").glob("*.jpg"), key=lambda p: int(p.stem)):
+    for path in sorted((data / DOCTOR / "Imgs").glob("*.jpg"), key=number_of):
         image, mask = read_grey(path), read_grey(data / DOCTOR / "GT" / f"{path.stem}.png")
+        check_size(f"{path.stem}.png", mask, image)
         mask = np.where(mask > 128, 255, 0).astype(np.uint8)
         case = f"doctor_{image.shape[0]}x{image.shape[1]}"
         yield image, mask, np.full_like(image, 255), case, "doctor", path.stem
@@ -104,12 +107,29 @@ def doctor_slices(data: Path) -> Iterator[Row]:
 
 def png_numbers(data: Path) -> list[int]:
     """File numbers of coronacases_png."""
-    return sorted(int(path.stem) for path in (data / PNG / "ct").glob("*.png"))
+    return sorted(number_of(path) for path in (data / PNG / "ct").glob("*.png"))
+
+
+def number_of(path: Path) -> int:
+    """The number at the end of a file's name. Raises: FormatError: there is none."""
+    found = re.search(r"(?:^|_)(\d+)$", path.stem)
+    if found is None:
+        raise FormatError(describe(path.name, "a name without a number", "one of the data set's files"))
+    return int(found[1])
+
+
+def check_size(name: str, pixels: Bytes, image: Bytes) -> None:
+    """Raises: FormatError: a mask is not of its slice's size."""
+    if pixels.shape != image.shape:
+        got, expected = "x".join(map(str, pixels.shape)), "x".join(map(str, image.shape))
+        raise FormatError(describe(name, f"{got} pixels", f"the {expected} of its slice"))
 
 
 def png_triple(data: Path, number: int) -> tuple[Bytes, Bytes, Bytes]:
     """(ct, infection, lungs) of one number, (256, 256) uint8 each."""
     ct, infection, lungs = (read_grey(data / PNG / kind / f"{number:04d}.png") for kind in ("ct", "covid", "lungs"))
+    for mask in (infection, lungs):
+        check_size(f"{number:04d}.png", mask, ct)
     return ct, np.where(infection > 0, 255, 0).astype(np.uint8), np.where(lungs > 0, 255, 0).astype(np.uint8)
 
 
@@ -162,7 +182,7 @@ def soft_tissue_grey(images: Sequence[Bytes]) -> float:
 def pseudo_files(data: Path, pattern: str) -> list[tuple[int, Path]]:
     """(slice index, path) of the pseudo-label slices of one volume, in order."""
     paths = [p for p in (data / PSEUDO / "Imgs").glob("*.jpg") if pattern in p.name]
-    return sorted((int(re.findall(r"_(\d+)\.jpg$", p.name)[0]), p) for p in paths)
+    return sorted((number_of(path), path) for path in paths)
 
 
 def match_case(
@@ -244,23 +264,23 @@ def expert_mask(
 
 
 def read_slices(data: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Slices:
-    """All slices of the three sets, from the cache file where one is given and exists (it is written otherwise)."""
+    """All slices of the three sets, from the cache file where one is given and exists (it is written otherwise).
+
+    Raises:
+        FormatError: A folder or file is missing, cannot be read, or is of another size than its slice.
+    """
     if cache is not None and Path(cache).exists():
         with np.load(cache) as held:
             texts = [tuple(str(value) for value in held[key]) for key in ("cases", "kinds", "names")]
             return Slices(held["images"], held["masks"], held["lungs"], *texts)
     root = Path(data)
+    for folder in (DOCTOR, PSEUDO, PNG):
+        if not (root / folder).is_dir():
+            raise FormatError(describe("data", f"no folder {folder}", f"{DOCTOR}, {PSEUDO} and {PNG}"))
     slices = gather([*doctor_slices(root), *aligned_slices(root), *png_slices(root)])
     if cache is not None:
-        np.savez(
-            cache,
-            images=slices.images,
-            masks=slices.masks,
-            lungs=slices.lungs,
-            cases=np.array(slices.cases),
-            kinds=np.array(slices.kinds),
-            names=np.array(slices.names),
-        )
+        arrays: dict[str, Any] = {key: np.array(value) for key, value in vars(slices).items()}
+        replace_file(Path(cache), lambda file: np.savez(file, **arrays))
     return slices
 
 

@@ -15,6 +15,7 @@ from training import lesion_folders, same, save, semiseg_folder  # noqa: E402
 
 from covfast.errors import FormatError, ValueRangeError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
+from covfast.train.data import doctor_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.systems import infnet, infnet_multiclass, miniseg, semi_infnet  # noqa: E402
 from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
@@ -284,6 +285,19 @@ def test_data_folder_that_is_absent_says_what_stands_there(data: Path, tmp_path:
         train("infnet", data, tmp_path, {**INFNET, "data.folder": f"{SEMISEG}/LungInfection-Train/Nowhere"})
     with pytest.raises(FormatError, match="data: got 'nothing'"):
         train("infnet", data / "nothing", tmp_path, INFNET)
+
+
+def test_slices_of_miniseg_infection_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no folder covid_semiseg"):
+        train("miniseg-infection", tmp_path, tmp_path / "out")
+    folder = semiseg_folder(tmp_path, 2) / SEMISEG / "LungInfection-Train" / "Doctor-label"
+    assert len(list(doctor_slices(tmp_path))) == 2
+    save(np.zeros((9, 8), np.uint8), folder / "GT" / "1.png")
+    with pytest.raises(FormatError, match=r"1\.png: got 9x8 pixels"):
+        list(doctor_slices(tmp_path))
+    save(np.zeros((9, 8), np.uint8), folder / "Imgs" / "copy.jpg")
+    with pytest.raises(FormatError, match=r"copy\.jpg"):
+        list(doctor_slices(tmp_path))
 
 
 def test_scan_without_a_mask_and_label_outside_the_classes_are_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,11 @@ def run_stage(
     if not is_recorded:
         return module
     waiting = 100.0 * trainer.waited_s / trainer.seconds if trainer.seconds else 0.0
-    facts = {"steps": trainer.step, "seconds": round(trainer.seconds, 1), "waiting_percent": round(waiting, 1)}
+    facts: dict[str, Any] = {"steps": trainer.step, "seconds": round(trainer.seconds, 1)}
+    facts["waiting_percent"] = round(waiting, 1)
     score = None if trainer.best == -float("inf") else trainer.best
+    changed = {part: value for part, value in system.table.items() if value != context.table[part]}
+    if changed:  # what the stage trained by where the recipe left it open, or has another table for it
+        facts["recipe"] = changed
     context.record.end(key, **facts, best_score=score, stopped_early=trainer.is_stopped)
     return module
