@@ -42,6 +42,7 @@ RUNS = {
     "infnet": INFNET,
     "semi-infnet": {
         **INFNET, "input.scales": [1.0], "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
+        "optimisation.batch": 6, "run.interval": 50,
         "propagation.group": 2, "propagation.epochs": 2, "propagation.batch": 4,
     },
     "infnet-multiclass": {
