@@ -5,8 +5,9 @@
 
 Ways: one slice after the other with all threads; several at once with one thread each (covfast: a thread pool over
 one network; OpenVINO: an AsyncInferQueue in throughput mode); batches of 8 (OpenVINO, compiled for them). Answers are
-checked on the first slices. The ways take turns in one process, TURN slices each, so that a machine that is slower for
-a second is slower for all of them; a run is the sum of its turns. Thirty different slices are used over and over.
+checked on the first slices and let go afterwards: keeping them would measure fresh memory. The ways take turns in one
+process, TURN slices each, so that a machine that is slower for a second is slower for all of them; a run is the sum of
+its turns. Thirty different slices are used over and over.
 """
 
 from __future__ import annotations
@@ -32,26 +33,42 @@ import timing
 from worker import THREAD_VARIABLES
 
 NETWORK, DIFFERENT, BATCH, TURN = "miniseg", 30, 8, 48
-Way = Callable[[list[Any]], list[Any]]
-"""Answers for the given slices, (1, C, H, W) each."""
+Use = Callable[[int, Any], None]
+"""Takes the number of a slice and its answer, (C, H, W), which is there until it returns."""
+Way = Callable[[list[Any], Use], None]
 
 
 def covfast_one_by_one(folder: Path, threads: int, kind: str) -> Way:
     net = covfast_native.open_file(folder / f"{NETWORK}.covfast", kind, threads)
-    return lambda slices: [net(x) for x in slices]
+
+    def run(slices: list[Any], use: Use) -> None:
+        for index, x in enumerate(slices):
+            use(index, net(x)[0])
+
+    return run
 
 
 def covfast_at_once(folder: Path, threads: int, kind: str) -> Way:
     net = covfast_native.open_file(folder / f"{NETWORK}.covfast", kind, 1)
     pool = ThreadPoolExecutor(threads)
-    return lambda slices: list(pool.map(net, slices))
+
+    def run(slices: list[Any], use: Use) -> None:
+        for _ in pool.map(lambda index: use(index, net(slices[index])[0]), range(len(slices))):
+            pass
+
+    return run
 
 
 def openvino_one_by_one(file: Path, threads: int, kind: str) -> Way:
     import openvino_
 
     request = openvino_.compiled(file, kind, threads, "LATENCY").create_infer_request()
-    return lambda slices: [request.infer([x], share_inputs=True)[0] for x in slices]
+
+    def run(slices: list[Any], use: Use) -> None:
+        for index, x in enumerate(slices):
+            use(index, request.infer([x], share_inputs=True, share_outputs=True)[0][0])
+
+    return run
 
 
 def openvino_at_once(file: Path, threads: int, kind: str) -> Way:
@@ -60,17 +77,11 @@ def openvino_at_once(file: Path, threads: int, kind: str) -> Way:
 
     queue = openvino.AsyncInferQueue(openvino_.compiled(file, kind, threads, "THROUGHPUT"))
 
-    def run(slices: list[Any]) -> list[Any]:
-        answers: list[Any] = [None] * len(slices)
-
-        def keep(request: Any, index: int) -> None:
-            answers[index] = request.get_output_tensor(0).data.copy()
-
-        queue.set_callback(keep)
+    def run(slices: list[Any], use: Use) -> None:
+        queue.set_callback(lambda request, index: use(index, request.get_output_tensor(0).data[0]))
         for index, x in enumerate(slices):
             queue.start_async([x], index, share_inputs=True)
         queue.wait_all()
-        return answers
 
     return run
 
@@ -80,13 +91,13 @@ def openvino_batches(file: Path, threads: int, kind: str) -> Way:
 
     request = openvino_.compiled(file, kind, threads, "LATENCY").create_infer_request()
 
-    def run(slices: list[Any]) -> list[Any]:
-        answers: list[Any] = []
+    def run(slices: list[Any], use: Use) -> None:
         for first in range(0, len(slices), BATCH):
             part = slices[first : first + BATCH]
-            part = part + part[:1] * (BATCH - len(part))
-            answers += [y[None] for y in request.infer([np.concatenate(part)])[0]]
-        return answers[: len(slices)]
+            x = np.concatenate(part + part[:1] * (BATCH - len(part)))
+            answers = request.infer([x], share_inputs=True, share_outputs=True)[0]
+            for index in range(len(part)):
+                use(first + index, answers[index])
 
     return run
 
@@ -112,14 +123,27 @@ def ways(folder: Path, options: argparse.Namespace) -> dict[str, Way]:
     return made
 
 
+def answers_of(way: Way, slices: list[Any]) -> list[Any]:
+    held: list[Any] = [None] * len(slices)
+
+    def keep(index: int, answer: Any) -> None:
+        held[index] = np.array(answer)
+
+    way(slices, keep)
+    return held
+
+
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each way, which take turns, and how far its answers are from those of the first."""
     different = [networks.NETWORKS[NETWORK].input(options.small, seed) for seed in range(DIFFERENT)]
     slices = (different * (options.count // DIFFERENT + 1))[: options.count]
     made = ways(folder, options)
-    reference = next(iter(made.values()))(different[:3])
+    reference = answers_of(next(iter(made.values())), different[:3])
     of_range = {
-        label: max(float(np.abs(a - b).max() / np.ptp(a)) for a, b in zip(reference, way(different[:3]), strict=True))
+        label: max(
+            float(np.abs(a - b).max() / np.ptp(a))
+            for a, b in zip(reference, answers_of(way, different[:3]), strict=True)
+        )
         for label, way in made.items()
     }
     seconds: dict[str, list[float]] = {label: [0.0] * options.runs for label in made}
@@ -127,7 +151,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         for first in range(0, len(slices), TURN):
             for label, way in made.items():
                 start = time.perf_counter()
-                way(slices[first : first + TURN])
+                way(slices[first : first + TURN], lambda index, answer: None)
                 seconds[label][run] += time.perf_counter() - start
     return {label: {"s": timing.spread(held), "of_range": of_range[label]} for label, held in seconds.items()}
 
