@@ -28,7 +28,7 @@ from covfast.errors import (
 from covfast.volume import LABELS, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
-    from covfast import evaluation, io, metrics, models, ops, phantom, train
+    from covfast import evaluation, io, metrics, models, ops, phantom, protocols, train
     from covfast.engines import Network, load
     from covfast.export import export
     from covfast.info import backends, info
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("evaluation", "io", "metrics", "models", "ops", "phantom", "train")
+_MODULES = ("evaluation", "io", "metrics", "models", "ops", "phantom", "protocols", "train")
 _NAMES = {
     "Network": "covfast.engines",
     "Result": "covfast.pipeline",
@@ -103,6 +103,7 @@ __all__ = [  # noqa: RUF022 - grouped: data, work, errors
     "models",
     "ops",
     "phantom",
+    "protocols",
     "read",
     "segment_slice",
     "train",

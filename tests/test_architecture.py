@@ -61,7 +61,19 @@ PYTHON = {
     "overlay": {*BASE, "preview"},
     "evaluation_report": {*BASE, "evaluation", "io", "metrics", "info", "overlay", "report"},
     "protocols": {*BASE, "evaluation", "evaluation_report", "info", "io", "metrics", "pipeline", "report"},
-    "train": {*BASE, "info", "io", "protocols", "models", "metrics", "export", "package", "phantom", "resample_ops", "sliding"},
+    "train": {
+        *BASE,
+        "info",
+        "io",
+        "protocols",
+        "models",
+        "metrics",
+        "export",
+        "package",
+        "phantom",
+        "resample_ops",
+        "sliding",
+    },
     "__main__": {"cli"},
 }
 EVERYTHING = {"cli", "__init__"}  # may import all; only __main__ imports cli
