@@ -330,8 +330,10 @@ class _Windows:
                 return y
         copies = _tensor(self._as_network_takes(self._copies(group)))
         y = network(copies.to(self._volume.device))
-        if self._is_first and copies._version == 0 and str(self._volume.device) == "cpu":
-            self._whole = _tensor(self._volume.array) if self._volume.array.flags.writeable else None
+        array = self._volume.array
+        can_share = array.flags.writeable and min(array.strides) >= 0 and str(self._volume.device) == "cpu"
+        if self._is_first and can_share and copies._version == 0:
+            self._whole = _tensor(array)
         self._is_first = False
         return y
 

@@ -105,6 +105,13 @@ def test_read_only_volumes_are_copied() -> None:
     np.testing.assert_allclose(found, np.maximum(x, 0), rtol=4e-6)
 
 
+def test_volumes_that_torch_cannot_share_are_copied() -> None:
+    window, x = SlidingWindow((5, 8, 9)), volume()
+    for view in (x[:, ::-1], x[:, :, ::-1, ::2], x.astype(np.float64), x[::-1]):
+        found = window.averages(view, torch.nn.LeakyReLU(0.5))
+        np.testing.assert_array_equal(found, window.averages(np.ascontiguousarray(view), torch.nn.LeakyReLU(0.5)))
+
+
 def test_kept_memory_serves_the_next_volume() -> None:
     window = SlidingWindow((5, 8, 9), mirror_axes=(1,))
     volumes = [volume(seed) for seed in range(3)] + [volume(3, (2, 6, 30, 23)), volume(4)]
