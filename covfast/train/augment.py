@@ -26,6 +26,8 @@ class Augmentation:
         window: Largest shift of the window's ends as a part of its width.
         gamma: Largest exponent (its inverse is the smallest).
         noise: Largest standard deviation of added noise.
+        tone: Largest part of a random monotone tone curve that is mixed into the identity; 0: none.
+        quarter_turns: Whether slices are turned by 90 degrees; without, they are flipped left to right only.
     """
 
     size: int = 256
@@ -35,6 +37,8 @@ class Augmentation:
     window: float = 0.12
     gamma: float = 1.4
     noise: float = 0.06
+    tone: float = 0.0
+    quarter_turns: bool = True
 
 
 def uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -50,7 +54,7 @@ def chance(n: int, p: float, generator: Generator) -> Tensor:
 def random_affine(n: int, settings: Augmentation, generator: Generator) -> Tensor:
     """(n, 2, 3) matrices of `affine_grid`: flips, quarter turns, rotation, zoom and shift."""
     draw = [uniform(n, -1.0, 1.0, generator).flatten() for _ in range(6)]
-    turns = torch.randint(0, 4, (n,), generator=generator) * (math.pi / 2)
+    turns = torch.randint(0, 4, (n,), generator=generator) * (math.pi / 2 if settings.quarter_turns else 0.0)
     angle = turns + draw[0] * math.radians(settings.rotate_degrees)
     common = settings.zoom ** draw[1]
     ratio = settings.zoom ** (0.35 * draw[2])
@@ -66,11 +70,12 @@ def warp(images: Tensor, masks: Tensor, settings: Augmentation, generator: Gener
     """Sample images and masks on one random affine grid.
 
     Args:
-        images, masks: (n, 1, H, W) float32 in [0, 1].
+        images: (n, 1, H, W) float32 in [0, 1].
+        masks: (n, K, H, W) float32 in [0, 1].
 
     Returns:
-        (n, 1, size, size) each. What lies outside the picture is mirrored in, or, for a part of the batch, is one grey
-        value and no infection.
+        (n, 1, size, size) and (n, K, size, size). What lies outside the picture is mirrored in, or, for a part of the
+        batch, is one grey value and no infection.
     """
     n, size = len(images), settings.size
     grid = F.affine_grid(random_affine(n, settings, generator), [n, 1, size, size], align_corners=False)
@@ -97,9 +102,30 @@ def equalised(images: Tensor, generator: Generator) -> Tensor:
     return rank.reshape(images.shape) * part + images * (1.0 - part)
 
 
-def recontrast(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
-    """Another window, gamma, and for a part of the batch equalisation and local contrast."""
+def toned(images: Tensor, settings: Augmentation, generator: Generator, knots: int = 8) -> Tensor:
+    """A random monotone tone curve for every image: other scanners' windows, and what an export did to the greys.
+
+    y = (1 - a) x + a c(x), a uniform in [0, tone], c piecewise linear from 0 to 1 through `knots` equal steps whose
+    rises are exponential draws divided by their sum.
+
+    Args:
+        images: (n, 1, H, W) float32 in [0, 1].
+    """
     n = len(images)
+    rises = -torch.rand(n, knots, generator=generator).clamp_min(1e-6).log()
+    curve = F.pad((rises / rises.sum(1, keepdim=True)).cumsum(1), (1, 0))
+    place = images.flatten(1).clamp(0.0, 1.0) * knots
+    low = place.floor().clamp_max(knots - 1).long()
+    bottom, top = curve.gather(1, low), curve.gather(1, low + 1)
+    part = uniform(n, 0.0, settings.tone, generator)
+    return (1.0 - part) * images + part * torch.lerp(bottom, top, place - low).reshape(images.shape)
+
+
+def recontrast(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
+    """Another tone curve, window, gamma, and for a part of the batch equalisation and local contrast."""
+    n = len(images)
+    if settings.tone > 0.0:
+        images = toned(images, settings, generator)
     low = uniform(n, -settings.window, settings.window, generator)
     high = 1.0 + uniform(n, -2.0 * settings.window, 2.0 * settings.window, generator)
     images = ((images - low) / (high - low)).clamp(0.0, 1.0)
@@ -131,14 +157,15 @@ def augment(images: Tensor, masks: Tensor, settings: Augmentation, generator: Ge
     """One random view of every slice.
 
     Args:
-        images, masks: (n, H, W) uint8.
+        images: (n, H, W) uint8.
+        masks: (n, H, W) uint8, or (n, K, H, W) of several masks.
         settings: Strengths and output size.
         generator: The only source of randomness.
 
     Returns:
-        Images (n, 1, size, size) float32 in [0, 1] and masks (n, 1, size, size) float32 in [0, 1].
+        Images (n, 1, size, size) float32 in [0, 1] and masks (n, K, size, size) float32 in [0, 1].
     """
-    x, y = images[:, None].float() / 255.0, masks[:, None].float() / 255.0
+    x, y = images[:, None].float() / 255.0, (masks[:, None] if masks.ndim == 3 else masks).float() / 255.0
     x, y = warp(x, y, settings, generator)
     x = roughen(recontrast(x, settings, generator), settings, generator)
     return x.clamp(0.0, 1.0), y

@@ -192,6 +192,21 @@ MINISEG: Schema = {
     **COMMON,
     **FIDELITY,
     "data.images": Key(str),
+_MINISEG_SLICES: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if key != "split.doctor_count"}
+
+MINISEG_LUNG: Schema = {
+    **{key: rule for key, rule in _MINISEG_SLICES.items() if key != "input.margin_mm"},
+    "data.phantoms": whole(6, 0, 100),
+    "augmentation.tone": part(),
+    "augmentation.quarter_turns": Key(bool, False),
+}
+
+MINISEG_LESIONS: Schema = {
+    **_MINISEG_SLICES,
+    **FOLDS,
+    "optimisation.type_weight": real(1.0),
+}
+
     "data.masks": Key(str),
     "data.values": wholes([0, 255], low=0),
     "input.size": whole(512, 32, 4096),
@@ -332,3 +347,5 @@ SCHEMAS: dict[str, Schema] = {
     "relation": RELATION,
 }
 """The schema of every system."""
+    "miniseg-lung": MINISEG_LUNG,
+    "miniseg-lesions": MINISEG_LESIONS,

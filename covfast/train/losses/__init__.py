@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from covfast.train.losses.lesion_types import any_lesion, lesion_type_loss
 from covfast.train.losses.miniseg import class_weights, miniseg_loss, weighted_cross_entropy
 from covfast.train.losses.multiclass import multiclass_bce, one_hot_channels
 from covfast.train.losses.overlap import (
@@ -25,6 +26,7 @@ from covfast.train.losses.structure import (
 )
 
 __all__ = [
+    "any_lesion",
     "border_weight",
     "class_weights",
     "deep_supervision",
@@ -33,6 +35,7 @@ __all__ = [
     "foreground_dice",
     "infnet_loss",
     "labels_at",
+    "lesion_type_loss",
     "level_weights",
     "miniseg_loss",
     "multiclass_bce",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 HOMES = {
     "miniseg-infection": "miniseg_infection",
+    "miniseg-lung": "miniseg_lung",
+    "miniseg-lesions": "miniseg_lesions",
     "miniseg": "miniseg",
     "infnet": "infnet",
     "semi-infnet": "semi_infnet",

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,12 @@ class MiniSegInfection(System):
         slices: Training side.
         held: Held-out side; validation is the mean Dice at 0.5 over its expert slices.
         data: Folder of the data, for the record.
+
+    Attributes:
+        judged: Kind of the held-out slices that validation looks at.
     """
+
+    judged: ClassVar[str] = "doctor"
 
     def __init__(self, table: Recipe, slices: Slices, held: Slices | None = None, data: Path | None = None) -> None:
         super().__init__(table)
@@ -93,17 +98,21 @@ class MiniSegInfection(System):
         nn.utils.clip_grad_norm_(module.parameters(), 5.0)
 
     def validate(self, module: nn.Module, device: torch.device) -> float | None:
-        """Mean Dice at 0.5 over the held-out expert slices, at the stored size."""
+        """Mean Dice at 0.5 over the held-out slices of the kind `judged`, at the stored size."""
         if self.held is None:
             return None
-        size, scores = self.table["input"]["size"], []
-        for k in (i for i, kind in enumerate(self.held.kinds) if kind == "doctor"):
-            x = torch.from_numpy(self.held.images[k])[None, None].float() / 255.0
+        masks = torch.from_numpy(self.held.masks)
+        scores = [dice(masks[k] >= 128, p[1] > 0.5) for k, p in self.probabilities(self.held, module, device)]
+        return mean(scores) if scores else None
+
+    def probabilities(self, slices: Slices, module: nn.Module, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+        """(index, (classes, STORED, STORED) probabilities) of every slice of the kind `judged`."""
+        size = self.table["input"]["size"]
+        for k in (i for i, kind in enumerate(slices.kinds) if kind == self.judged):
+            x = torch.from_numpy(slices.images[k])[None, None].float() / 255.0
             x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
             logits = module(self._normalised(x).to(device)).float().cpu()
-            mask = F.interpolate(logits.softmax(1)[:, 1:], size=(STORED, STORED), mode="bilinear")[0, 0] > 0.5
-            scores.append(dice(torch.from_numpy(self.held.masks[k]) >= 128, mask))
-        return mean(scores) if scores else None
+            yield k, F.interpolate(logits.softmax(1), size=(STORED, STORED), mode="bilinear")[0]
 
     def splits(self) -> dict[str, list[str]]:
         """Volumes and groups of slices on each side."""
