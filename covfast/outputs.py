@@ -29,3 +29,23 @@ def replace_file(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Makes a file hold a text in UTF-8, in one step. Raises: OutputError: as `replace_file`."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    replace_file(path, fill)
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made where it is missing. Raises: OutputError: it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            describe(file_name(path), error.strerror or "an error", "a folder that can be written")
+        ) from None
+    return path

@@ -9,6 +9,7 @@ import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     protocol = PROTOCOLS[args.protocol]
     tested = protocol.set_called(args.test)
     if args.check:
-        return _check(protocol, args)
+        return _check(protocol if args.test is None else replace(protocol, sets=(tested,)), args)
     _refuse(args)
     result = _measure(protocol, tested, args)
     print(json.dumps(result.to_dict(_command(args)), indent=2, ensure_ascii=False) if args.json else result)
@@ -137,7 +138,7 @@ def _refuse(args: argparse.Namespace) -> None:
 def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace) -> BenchmarkResult:
     """Finds the data, predicts, measures, and writes what -o asks for."""
     from covfast.metrics.report import save_json
-    from covfast.protocols import find, part
+    from covfast.protocols import Options, find, part
     from covfast.protocols import run as run_protocol
     from covfast.protocols.outcome import FILE
 
@@ -147,11 +148,7 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
     objections = [] if args.input_window is None else ["another window of the windowed cases"]
     objections += [] if args.recipe is None else _recipe_objections(args, protocol)
     with _place(args) as folder, progress(args.progress) as report:
-        result = run_protocol(
-            protocol,
-            tested,
-            found,
-            _source(protocol, tested, found, folder, args, report),
+        how = Options(
             folds=None if args.fold == "all" else [args.fold],
             out=None if args.output is None else folder,
             overwrite=args.overwrite,
@@ -159,6 +156,8 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
             objections=objections,
             progress=report,
         )
+        source = _source(protocol, tested, found, folder, args, report)
+        result = run_protocol(protocol, tested, found, source, how)
         if args.output is not None:
             save_json(folder / FILE, result.to_dict(_command(args)))
     _complain(result)
@@ -168,7 +167,7 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
 @contextmanager
 def _place(args: argparse.Namespace) -> Iterator[Path]:
     """The folder of -o, made where it is missing; without -o one that vanishes."""
-    from covfast.protocols.sources import make_folder
+    from covfast.outputs import make_folder
 
     if args.output is not None:
         make_folder(Path(args.output))
@@ -182,21 +181,19 @@ def _source(
     protocol: Protocol, tested: EvaluationSet, found: Found, folder: Path, args: argparse.Namespace, report: Any
 ) -> Source:
     """Where predictions come from, as the flags say."""
-    from covfast.protocols import FolderSource, ModelSource
+    from covfast.protocols import FolderSource, ModelSource, Predictor
 
     if args.predictions is not None:
-        return FolderSource(args.predictions, tested.targets)
+        return FolderSource(args.predictions, tested)
     arguments = options.segmenter_arguments(args)
     model = arguments.pop("model")
     window = None if args.input_window is None else tuple(args.input_window)
     return ModelSource(
-        protocol,
-        tested,
-        found.part,
+        Predictor(protocol, tested, found.part, window, args.intensity),
         model if args.recipe is None else lambda fold: _train(args, tested, fold, report),
         folder,
         segmenter=arguments,
-        options={"input_window": window, "intensity": args.intensity, "progress": report},
+        progress=report,
     )
 
 

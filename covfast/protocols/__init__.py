@@ -2,7 +2,8 @@
 
     protocol = covfast.protocols.PROTOCOLS["task1-infection"]
 
-`find` and `check` say what a folder holds of a data set, `run` predicts and measures, `published_rows` are the tables.
+`find` and `check` say what a folder holds of a data set, `run` checks, predicts and measures, `published_rows` are the
+tables.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from covfast.protocols import ctseg, miniseg_sets, semiseg
 from covfast.protocols.comparison import PublishedRow, published, published_rows
 from covfast.protocols.datasets import Found, Part, check, find, part
 from covfast.protocols.outcome import BenchmarkResult
+from covfast.protocols.predict import Predictor
 from covfast.protocols.protocol import EvaluationSet, Protocol
-from covfast.protocols.running import run
+from covfast.protocols.running import Options, run
 from covfast.protocols.sources import FolderSource, ModelSource
 from covfast.protocols.splits import Fold
 
@@ -32,7 +34,9 @@ __all__ = [
     "FolderSource",
     "Found",
     "ModelSource",
+    "Options",
     "Part",
+    "Predictor",
     "Protocol",
     "PublishedRow",
     "check",

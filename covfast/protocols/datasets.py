@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import CovfastError, FormatError, GeometryError, ValueRangeError, describe, file_name
+from covfast.errors import Cancelled, CovfastError, FormatError, GeometryError, ValueRangeError, describe, file_name
 from covfast.io import image_suffix, is_picture, read, read_drawing, read_labels, read_picture
 from covfast.io.pictures import DRAWING_SUFFIXES
 from covfast.protocols.miniseg_sets import SETS, volume_of
@@ -29,10 +29,13 @@ WINDOW_HU = (-1250.0, 250.0)
 
 MISSING, EXTRA, COUNT, CORRUPT, MISMATCHED, LABELS = "missing", "extra", "count", "corrupt", "mismatched", "labels"
 
+UNUSABLE = (CORRUPT, MISMATCHED, LABELS)
+"""What makes a case that is there no case."""
+
 Side = dict[str, Path] | None
 """Case -> file of the images or of the masks; None where their folder is missing."""
 
-_TAILS = {"images": ("_0000", ""), "truths": ("_mask", "")}
+_TAILS = {"images": "_0000", "truths": "_mask"}
 """What may follow the case's name: nnU-Net's channel, MosMed's masks."""
 
 
@@ -44,9 +47,9 @@ class Part:
         data, name: keys of the table.
         title, url, licence: of the data set.
         folders: names that its folder may have.
-        images, truths: sub-folders that may hold them.
+        images: sub-folders that may hold them.
+        truths: sub-folders that may hold the masks -> the values that these may have; none for grey masks.
         is_picture: slices as PNG or JPEG, masks as PNG; else volumes.
-        values: what masks may hold; empty for grey masks.
         cases: names of the cases, None where they are not known.
         count: number of cases, None where it follows from the names.
         is_coloured: masks may be colours or a palette, of which the grey values count: 38 is dark red, 75 dark green.
@@ -60,13 +63,17 @@ class Part:
     licence: str
     folders: tuple[str, ...]
     images: tuple[str, ...]
-    truths: tuple[str, ...]
+    truths: Mapping[str, frozenset[int]]
     is_picture: bool
-    values: frozenset[int]
     cases: tuple[str, ...] | None
     count: int | None
     is_coloured: bool
     windowed: str
+
+    @property
+    def values(self) -> frozenset[int]:
+        """What masks may hold, of any of the folders; empty for grey masks."""
+        return frozenset().union(*self.truths.values())
 
     def window_of(self, case: str) -> tuple[float, float] | None:
         """The window that a case is published in, None for HU."""
@@ -93,11 +100,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds of a part: the usable cases by name, and what is wrong."""
+    """What a folder holds of a part.
+
+    Attributes:
+        part: of the folders of masks that it may have, the one that is there.
+        cases: the usable ones by name.
+        problems: what is wrong.
+        is_checked: whether the files were read, not only found.
+    """
 
     part: Part
     cases: Mapping[str, CaseFiles]
     problems: tuple[Problem, ...]
+    is_checked: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -121,9 +136,8 @@ def part(data: str, name: str) -> Part:
         licence=entry["licence"],
         folders=tuple(entry["folders"]),
         images=tuple(own["images"]),
-        truths=tuple(own["truths"]),
+        truths={folder: frozenset(values) for folder, values in own["truths"].items()},
         is_picture=bool(entry.get("pictures")),
-        values=frozenset(own.get("values", ())),
         cases=_names(data, name),
         count=own.get("count"),
         is_coloured=bool(own.get("coloured")),
@@ -158,10 +172,13 @@ def find(wanted: Part, data: str | os.PathLike[str]) -> Found:
     if not base.is_dir():
         raise FormatError(describe("data", f"{file_name(base)}, no folder", "the folder that holds the data sets"))
     roots = [base / name for name in wanted.folders] + [base]
-    sides: list[Side] = []
-    for kind, names in (("images", wanted.images), ("truths", wanted.truths)):
-        folder = _first_folder(roots, names)
-        sides.append(None if folder is None else _files(folder, kind, wanted))
+    images_in, truths_in = (_first_folder(roots, names) for names in (wanted.images, wanted.truths))
+    if truths_in is not None:
+        wanted = replace(wanted, truths={truths_in[1]: wanted.truths[truths_in[1]]})
+    sides: list[Side] = [
+        None if place is None else _files(place[0], kind, wanted)
+        for place, kind in ((images_in, "images"), (truths_in, "truths"))
+    ]
     images, truths = (side or {} for side in sides)
     expected = sorted(images.keys() | truths.keys()) if wanted.cases is None else wanted.cases
     both = sorted((images.keys() & truths.keys()).intersection(expected))
@@ -172,9 +189,10 @@ def find(wanted: Part, data: str | os.PathLike[str]) -> Found:
     return Found(wanted, cases, tuple(problems))
 
 
-def _first_folder(roots: list[Path], names: tuple[str, ...]) -> Path | None:
-    places = (root / name for root in roots for name in names)
-    return next((place for place in places if place.is_dir()), None)
+def _first_folder(roots: Iterable[Path], names: Iterable[str]) -> tuple[Path, str] | None:
+    """The first folder that is there, and which of the names it has."""
+    places = ((root / name, name) for root in roots for name in names)
+    return next((place for place in places if place[0].is_dir()), None)
 
 
 def _files(folder: Path, side: str, wanted: Part) -> dict[str, Path]:
@@ -185,9 +203,19 @@ def _files(folder: Path, side: str, wanted: Part) -> dict[str, Path]:
         if not suffix or path.name.startswith("."):
             continue
         stem = path.name[: -len(suffix)]
-        names = [stem.removesuffix(tail) for tail in _TAILS[side]]
-        found[next((name for name in names if wanted.cases and name in wanted.cases), stem)] = path
+        name = case_name(stem, side)
+        found[name if wanted.cases and name in wanted.cases else stem] = path
     return found
+
+
+def case_name(stem: str, side: str) -> str:
+    """The case that a file is of, by its name without suffix.
+
+    Args:
+        stem: of an image nnU-Net's channel `_0000`, of a mask MosMed's `_mask` does not count.
+        side: "images" or "truths".
+    """
+    return stem.removesuffix(_TAILS[side])
 
 
 def _suffix(path: Path, side: str, is_slice: bool) -> str:
@@ -201,7 +229,7 @@ def _suffix(path: Path, side: str, is_slice: bool) -> str:
 def _absent(wanted: Part, expected: Sequence[str], sides: Sequence[Side]) -> Iterator[Problem]:
     """Folders and files that are not there."""
     for held, kind, folders in zip(sides, ("image", "mask"), (wanted.images, wanted.truths), strict=True):
-        place = f"{wanted.folders[0]}/{folders[0]}"
+        place = f"{wanted.folders[0]}/{next(iter(folders))}"
         if held is None:
             yield Problem(
                 MISSING, wanted.title, FormatError(describe(wanted.title, f"no {kind}s", f"a folder {place}"))
@@ -260,11 +288,13 @@ def check(found: Found, progress: Callable[[str, int, int], None] | None = None)
         try:
             check_case(found.part, files)
             good[name] = files
+        except Cancelled:
+            raise
         except CovfastError as error:
             problems.append(Problem(_kind(error), name, error))
         if progress is not None:
             progress("check", done, len(found.cases))
-    return replace(found, cases=good, problems=tuple(problems))
+    return replace(found, cases=good, problems=tuple(problems), is_checked=True)
 
 
 def read_mask(wanted: Part, path: Path) -> npt.NDArray[np.uint8]:

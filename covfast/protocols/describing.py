@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from covfast.protocols.datasets import Found, Part, Problem
 from covfast.protocols.miniseg_sets import SETS
 from covfast.protocols.splits import miniseg_images
@@ -14,14 +16,15 @@ def describe_part(part: Part) -> str:
     """The expected tree, the source and the licence."""
     suffix = ("CASE.png or .jpg", "CASE.png") if part.is_picture else ("CASE.nii.gz", "CASE.nii.gz")
     either = " (or " + ", ".join(part.folders[1:]) + ")" if len(part.folders) > 1 else ""
+    named = enumerate(part.truths.items())
     lines = [
-        f"{part.title}",
+        f"{part.title}, {part.name}",
         f"  source   {part.url}",
         f"  licence  {part.licence}",
         f"  cases    {_cases(part)}",
         f"  DIR/{part.folders[0]}/{either}",
         f"    {' or '.join(part.images)}/  {suffix[0]}",
-        f"    {' or '.join(part.truths)}/  {suffix[1]}{_values(part)}",
+        *(f"    {'or ' * bool(n)}{truths}/  {suffix[1]}{_values(values)}" for n, (truths, values) in named),
     ]
     if part.windowed:
         low, high = part.window_of(part.windowed) or (0.0, 0.0)
@@ -34,12 +37,12 @@ def _cases(part: Part) -> str:
         counts = miniseg_images(part.data)
         return f"{sum(counts)} slices, in folds of {', '.join(map(str, counts))}"
     if part.cases is None:
-        return f"{part.count} slices, names as published"
+        return f"{part.count} slices by any names, a mask called as its image" if part.count else "all that are there"
     return f"{len(part.cases)}, {part.cases[0]} to {part.cases[-1]}"
 
 
-def _values(part: Part) -> str:
-    return f", labels {', '.join(map(str, sorted(part.values)))}" if part.values else ""
+def _values(values: Collection[int]) -> str:
+    return f", labels {', '.join(map(str, sorted(values)))}" if values else ""
 
 
 def describe_problems(found: Found) -> str:

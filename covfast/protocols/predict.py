@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from covfast.errors import CovfastError, ValueRangeError, describe
+from covfast.errors import Cancelled, CovfastError, OutputError, ValueRangeError, describe
 from covfast.io import Channels, read, read_drawing, write, write_label_picture
 from covfast.pipeline import Segmenter, segment_slice
 from covfast.protocols.datasets import WINDOW_HU, CaseFiles, Part
@@ -23,101 +24,92 @@ CODES: Mapping[str, int] = {name: value for value, name in LABELS.items() if val
 HALF = 0.5
 """Probability from which a pixel is infection, where a mask is compared."""
 
-Report = Callable[[str, int, int], None]
+Watch = Callable[[str, int, int], None]
 
 
-def predict(
-    protocol: Protocol,
-    tested: EvaluationSet,
-    part: Part,
-    cases: Iterable[CaseFiles],
-    segmenter: Segmenter,
-    out: Path,
-    *,
-    input_window: tuple[float, float] | None = None,
-    intensity: str = "hu",
-    progress: Report | None = None,
-) -> dict[str, CovfastError]:
-    """Writes OUT/CASE.nii.gz or OUT/CASE.png of each case; what fails is returned by case, not raised.
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts what a protocol measures.
 
-    Volumes become label maps with `CODES`; a 2-D protocol's slices become a map of 8 bits (Inf-Net's) or a mask on
-    512 x 512 pixels (MiniSeg's, of the image resized bilinearly to that size first, as its network sees it).
-
-    Args:
+    Attributes:
         protocol, tested, part: what is predicted for.
-        cases: their files.
-        segmenter: the model.
-        out: a folder that exists.
         input_window: of the windowed cases, in the place of the published one.
         intensity: "hu", or "window" for a model with labels of its own that was trained on volumes of which all are
             windowed to [-1250, 250] HU and scaled to 0..255, as the benchmark's authors recommend.
-    Raises: ValueRangeError: a model that cannot give the protocol's labels, or `intensity`.
     """
-    refuse_model(protocol, tested, segmenter, intensity)
-    several = list(cases)
-    failed: dict[str, CovfastError] = {}
-    for done, files in enumerate(several, 1):
-        try:
-            if part.is_picture:
-                _write_slice(protocol, files, segmenter, out)
-            else:
-                window = part.window_of(files.name)
-                window = window if window is None or input_window is None else input_window
-                _write_volume(tested, files, segmenter, out, window, intensity)
-        except CovfastError as error:
-            if error.exit_code in (10, 130):  # a full disk and Ctrl-C are no fault of the case
-                raise
-            failed[files.name] = error
-        if progress is not None:
-            progress("predict", done, len(several))
-    return failed
 
+    protocol: Protocol
+    tested: EvaluationSet
+    part: Part
+    input_window: tuple[float, float] | None = None
+    intensity: str = "hu"
 
-def refuse_model(protocol: Protocol, tested: EvaluationSet, segmenter: Segmenter, intensity: str) -> None:
-    """Raises: ValueRangeError: a model that cannot give the protocol's labels, or an unknown or useless `intensity`."""
-    if intensity not in ("hu", "window"):
-        raise ValueRangeError(describe("intensity", repr(intensity), "'hu' or 'window'"))
-    if intensity == "window" and segmenter.finds_infection:
-        got = "'window' with an infection model, which takes HU"
-        raise ValueRangeError(describe("intensity", got, "'hu', or a model with labels of its own"))
-    if tested.truth_value is not None:
-        expected = "--predictions with probability maps of this class"
-        raise ValueRangeError(describe("model", f"one of infection for {protocol.name}", expected))
-    if not segmenter.finds_infection and protocol.convention == "ctseg":
-        _values(tested, segmenter.names)
+    def __call__(
+        self, cases: Sequence[CaseFiles], segmenter: Segmenter, out: Path, progress: Watch | None = None
+    ) -> dict[str, CovfastError]:
+        """Writes OUT/CASE.nii.gz or OUT/CASE.png of each case; what fails is returned by case, not raised.
 
+        Volumes become label maps with `CODES`; a 2-D protocol's slices become a map of 8 bits (Inf-Net's) or a mask on
+        512 x 512 pixels (MiniSeg's, of the image resized bilinearly to that size first, as its network sees it).
 
-def _write_slice(protocol: Protocol, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
-    image = read_drawing(files.image)
-    if protocol.convention == "miniseg":
-        probability = segment_slice(bilinear(image, SIDE_PX), segmenter)
-        grey = np.where(probability >= HALF, 255, 0).astype(np.uint8)
-    else:
-        grey = np.rint(segment_slice(image, segmenter) * 255.0).astype(np.uint8)
-    write_label_picture(out / f"{files.name}.png", grey)
+        Args:
+            cases: their files.
+            segmenter: the model.
+            out: a folder that exists.
+            progress: called with ("predict", cases done, cases in all).
+        Raises: ValueRangeError: as `refuse`; OutputError: a full disk.
+        """
+        self.refuse(segmenter)
+        write_one = self._write_slice if self.part.is_picture else self._write_volume
+        failed: dict[str, CovfastError] = {}
+        for done, files in enumerate(cases, 1):
+            try:
+                write_one(files, segmenter, out)
+            except (OutputError, Cancelled):
+                raise  # no fault of the case
+            except CovfastError as error:
+                failed[files.name] = error
+            if progress is not None:
+                progress("predict", done, len(cases))
+        return failed
 
+    def refuse(self, segmenter: Segmenter) -> None:
+        """Raises: ValueRangeError: a model that cannot give the protocol's labels; an unknown, useless `intensity`."""
+        if self.intensity not in ("hu", "window"):
+            raise ValueRangeError(describe("intensity", repr(self.intensity), "'hu' or 'window'"))
+        if self.intensity == "window" and segmenter.finds_infection:
+            got = "'window' with an infection model, which takes HU"
+            raise ValueRangeError(describe("intensity", got, "'hu', or a model with labels of its own"))
+        if self.tested.truth_value is not None:
+            expected = "--predictions with probability maps of this class"
+            raise ValueRangeError(describe("model", f"one of infection for {self.protocol.name}", expected))
+        if not segmenter.finds_infection and self.protocol.convention == "ctseg":
+            _values(self.tested, segmenter.names)
 
-def _write_volume(
-    tested: EvaluationSet,
-    files: CaseFiles,
-    segmenter: Segmenter,
-    out: Path,
-    window: tuple[float, float] | None,
-    intensity: str,
-) -> None:
-    volume = read(files.image, input_window=window)
-    image: Any = volume if intensity == "hu" else windowed(volume)
-    result = segmenter(image)
-    if not segmenter.finds_infection:
-        labels = np.zeros_like(result.labels)
-        for name, value in _values(tested, segmenter.names).items():
-            labels[result.labels == value] = CODES[name]
-    elif tested.targets == tuple(LUNGS):
-        assert result.lungs is not None  # of an infection model
-        labels = result.lungs
-    else:
-        labels = result.labels
-    write(out / f"{files.name}.nii.gz", Segmentation(labels, result.geometry))
+    def _write_slice(self, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
+        image = read_drawing(files.image)
+        if self.protocol.convention == "miniseg":
+            probability = segment_slice(bilinear(image, SIDE_PX), segmenter)
+            grey = np.where(probability >= HALF, 255, 0).astype(np.uint8)
+        else:
+            grey = np.rint(segment_slice(image, segmenter) * 255.0).astype(np.uint8)
+        write_label_picture(out / f"{files.name}.png", grey)
+
+    def _write_volume(self, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
+        published = self.part.window_of(files.name)
+        volume = read(files.image, input_window=published and (self.input_window or published))
+        image: Any = volume if self.intensity == "hu" else windowed(volume)
+        result = segmenter(image)
+        if not segmenter.finds_infection:
+            labels = np.zeros_like(result.labels)
+            for name, value in _values(self.tested, segmenter.names).items():
+                labels[result.labels == value] = CODES[name]
+        elif self.tested.targets == tuple(LUNGS):
+            assert result.lungs is not None  # of an infection model
+            labels = result.lungs
+        else:
+            labels = result.labels
+        write(out / f"{files.name}.nii.gz", Segmentation(labels, result.geometry))
 
 
 def windowed(volume: Volume) -> Channels:
@@ -156,11 +148,23 @@ def bilinear(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     return np.rint(result).astype(np.uint8)
 
 
-def coding(highest: int, targets: tuple[str, ...]) -> dict[str, int]:
+def coding(highest: int, targets: tuple[str, ...], file: str = "labels") -> dict[str, int]:
     """Values of a protocol's labels in maps whose highest value, over all files, is `highest`.
 
     The benchmark's script: 1 is the infection alone; 2 the lungs; above, left lung 1, right lung 2, infection 3. It
     looks at the first file only, whose patient may lack a label; here `highest` is that of all files, our reading.
+
+    Args:
+        highest: from 0.
+        targets: the protocol's labels.
+        file: which holds it, for the error.
+    Raises: ValueRangeError: a value that none of the targets can have, so that all of them would be measured wrongly.
     """
+    is_alone = targets == (INFECTION,)
+    known = {0, 1, 3} if is_alone else {0, 3} if INFECTION in targets else {0, 1, 2, 3}
+    if highest not in known:
+        expected = "left lung 1, right lung 2" + (", infection 3" if INFECTION in targets else "")
+        expected = f"infection 1 alone, or {expected}" if is_alone else expected
+        raise ValueRangeError(describe(file, f"the label {highest}, the highest of all files", expected))
     infection = {INFECTION: 1 if highest <= 1 else CODES[INFECTION]}
     return {name: infection[name] if name == INFECTION else CODES[name] for name in targets}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,72 +17,75 @@ from covfast.io import image_suffix, write_label_picture
 from covfast.metrics.conventions import CONVENTIONS
 from covfast.metrics.report import Report
 from covfast.protocols.comparison import published
-from covfast.protocols.datasets import EXTRA, CaseFiles, Found, part, read_mask
+from covfast.protocols.datasets import EXTRA, UNUSABLE, CaseFiles, Found, Part, check, read_mask
 from covfast.protocols.miniseg_sets import SETS, volume_of
 from covfast.protocols.outcome import BenchmarkResult, FoldResult
-from covfast.protocols.predict import coding
-from covfast.protocols.protocol import INFECTION, EvaluationSet, Protocol
-from covfast.protocols.sources import Predictions, Source, highest_label
+from covfast.protocols.predict import Watch, coding
+from covfast.protocols.protocol import EvaluationSet, Protocol
+from covfast.protocols.sources import Predictions, Source
 from covfast.protocols.splits import Fold
 
 log = logging.getLogger("covfast")
 
-Watch = Callable[[str, int, int], None]
 
+@dataclass(frozen=True)
+class Options:
+    """How a protocol is run.
 
-def run(
-    protocol: Protocol,
-    tested: EvaluationSet,
-    found: Found,
-    source: Source,
-    *,
-    folds: Sequence[int] | None = None,
-    out: Path | None = None,
-    overwrite: bool = False,
-    threads: int | None = None,
-    objections: Sequence[str] = (),
-    progress: Watch | None = None,
-) -> BenchmarkResult:
-    """Predicts and measures each fold.
-
-    Cases that are missing, or fail, are left out, named in the result, and make it not comparable.
-
-    Args:
-        protocol, tested: what is run, and on which of its sets.
-        found: what `find` (and `check`) found of that set.
-        source: gives the predictions.
+    Attributes:
         folds: numbers; None for all.
         out: folder for OUT/fold_N/report.json and the like, None to keep none.
         overwrite: replace them.
         threads: CPU threads of the evaluation.
         objections: more reasons why the result cannot be compared.
         progress: called with (stage, done, total).
-    Raises: FormatError: not a single case is there; ValueRangeError: a fold that the protocol does not have; what the
-        model raises.
     """
-    chosen = choose_folds(tested, folds)
-    if not any(cases_of(tested, found, fold) for fold in chosen):
-        hint = found.problems[0].error if found.problems else ""
-        expected = f"cases of {protocol.name} in {found.part.folders[0]}"
-        raise FormatError(describe("data", "no case", expected, str(hint)))
-    truth = _truth_codes(tested, found)
+
+    folds: Sequence[int] | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    threads: int | None = None
+    objections: Sequence[str] = ()
+    progress: Watch | None = None
+
+
+DEFAULTS = Options()
+
+
+def run(
+    protocol: Protocol, tested: EvaluationSet, found: Found, source: Source, options: Options = DEFAULTS
+) -> BenchmarkResult:
+    """Checks the cases, then predicts and measures each fold.
+
+    Cases that are missing, do not pass the check, or fail, are left out, named in the result, and make it not
+    comparable.
+
+    Args:
+        protocol, tested: what is run, and on which of its sets.
+        found: what `find` found of that set; what `check` made of it is not read again.
+        source: gives the predictions.
+        options: folds, files, threads.
+    Raises: FormatError: not a single usable case is there, or no prediction; ValueRangeError: a fold that the protocol
+        does not have, predicted labels that cannot be its; what the model raises.
+    """
+    chosen = choose_folds(tested, options.folds)
+    found = _checked(protocol, tested, found, chosen, options.progress)
     done = []
     for fold in chosen:
         cases = cases_of(tested, found, fold)
         predictions = source.predictions(fold, cases)
         evaluation = None
-        with tempfile.TemporaryDirectory(prefix="covfast-") as folder:
-            if cases and predictions.files:
-                evaluation = _measure(protocol, tested, cases, predictions, truth, Path(folder), threads, progress)
-                _warn_of_labels(fold, evaluation)
-                if out is not None:
-                    save_evaluation(evaluation, out / f"fold_{fold.number}", overwrite=overwrite)
-        done.append(_fold_result(protocol, fold, cases, predictions, evaluation, _missing(tested, found, fold)))
+        if cases and predictions.files:
+            evaluation = _measure(protocol, tested, found, cases, predictions, options)
+            _warn_of_labels(fold, evaluation)
+            if options.out is not None:
+                save_evaluation(evaluation, options.out / f"fold_{fold.number}", overwrite=options.overwrite)
+        done.append(_fold_result(protocol, tested, found, fold, predictions, evaluation))
     if not any(fold.reports or fold.failed for fold in done):
         got = f"none of {sum(len(fold.unpredicted) for fold in done)} cases"
         raise FormatError(describe("predictions", got, "files called like the cases, as --check lists them"))
     objection = source.objection(chosen)
-    reasons = [*objections, *([objection] if objection else []), *_objections(protocol, tested, found, done)]
+    reasons = [*options.objections, *([objection] if objection else []), *_objections(protocol, tested, found, done)]
     return BenchmarkResult(protocol, tested, tuple(done), _overall(protocol, done), tuple(reasons))
 
 
@@ -98,69 +101,86 @@ def choose_folds(tested: EvaluationSet, folds: Sequence[int] | None) -> tuple[Fo
 
 
 def cases_of(tested: EvaluationSet, found: Found, fold: Fold) -> list[CaseFiles]:
-    """The cases of a fold that are there."""
-    if not fold.test:
-        return list(found.cases.values())
-    names = set(fold.test)
-    if tested.data in SETS:
-        return [files for name, files in found.cases.items() if volume_of(tested.data, name) in names]
+    """The usable cases of a fold that are there."""
+    if not fold.test or tested.data in SETS:
+        return [files for name, files in found.cases.items() if _tests(tested, fold, name)]
     return [found.cases[name] for name in fold.test if name in found.cases]
 
 
+def _tests(tested: EvaluationSet, fold: Fold, name: str) -> bool:
+    """Whether a fold tests a case; of MiniSeg's sets those of its volumes."""
+    unit = volume_of(tested.data, name) if tested.data in SETS else name
+    return not fold.test or unit in fold.test
+
+
+def _checked(
+    protocol: Protocol, tested: EvaluationSet, found: Found, folds: Sequence[Fold], progress: Watch | None
+) -> Found:
+    """The cases of these folds, every file of them read. Raises: FormatError: none is there, or none is usable."""
+    cases = {files.name: files for fold in folds for files in cases_of(tested, found, fold)}
+    expected = f"cases of {protocol.name} in {found.part.folders[0]}"
+    if cases and not found.is_checked:
+        found = check(replace(found, cases=cases), progress)
+        cases = dict(found.cases)
+    if not cases:
+        unusable = [problem.error for problem in found.problems if problem.kind in UNUSABLE]
+        hint = next((str(error) for error in (*unusable, *(problem.error for problem in found.problems))), "")
+        raise FormatError(describe("data", "no usable case" if unusable else "no case", expected, hint))
+    return found
+
+
+def _unusable(tested: EvaluationSet, found: Found, fold: Fold) -> dict[str, Exception]:
+    """Cases of a fold that are there but did not pass the check."""
+    wrong = [problem for problem in found.problems if problem.kind in UNUSABLE]
+    return {problem.case: problem.error for problem in wrong if _tests(tested, fold, problem.case)}
+
+
 def _missing(tested: EvaluationSet, found: Found, fold: Fold) -> tuple[str, ...]:
-    """Names of cases (of MiniSeg's sets volumes) of a fold that are not there, or not usable."""
-    if tested.data in SETS:
-        held = {volume_of(tested.data, name) for name in found.cases}
-        return tuple(volume for volume in fold.test if volume not in held)
-    return tuple(name for name in fold.test if name not in found.cases)
-
-
-def _truth_codes(tested: EvaluationSet, found: Found) -> dict[str, int]:
-    """Values of the labels in the truths, found over all of them; empty for pictures."""
-    if found.part.is_picture:
-        return {}
-    alone = tested.targets == (INFECTION,)
-    is_mixed = alone and found.part.values > {0, 1}
-    highest = highest_label([files.truth for files in found.cases.values()]) if is_mixed else 1 if alone else 3
-    return coding(highest, tested.targets)
+    """Names of cases (of MiniSeg's sets volumes) of a fold that are not there."""
+    there = {*found.cases, *_unusable(tested, found, fold)}
+    held = {volume_of(tested.data, name) for name in there} if tested.data in SETS else there
+    return tuple(name for name in fold.test if name not in held)
 
 
 def _measure(
     protocol: Protocol,
     tested: EvaluationSet,
+    found: Found,
     cases: Sequence[CaseFiles],
     predictions: Predictions,
-    truth: Mapping[str, int],
-    folder: Path,
-    threads: int | None,
-    progress: Watch | None,
+    options: Options,
 ) -> Evaluation:
     """`evaluate_folders` of links that bear the cases' names."""
-    sides = folder / "reference", folder / "prediction"
-    for side in sides:
-        side.mkdir()
-    for case in cases:
-        _link_truth(case, tested, sides[0])
-        if case.name in predictions.files:
-            path = predictions.files[case.name].resolve()
-            (sides[1] / f"{case.name}{image_suffix(path) or '.png'}").symlink_to(path)
     labels = None
-    if truth:
+    if not found.part.is_picture:
+        truth = coding(max(found.part.values), tested.targets)
         labels = {n: {"truth": truth[n], "prediction": predictions.codes[n]} for n in tested.targets}
-    return evaluate_folders(*sides, labels=labels, convention=protocol.convention, threads=threads, progress=progress)
+    with tempfile.TemporaryDirectory(prefix="covfast-") as folder:
+        sides = Path(folder, "reference"), Path(folder, "prediction")
+        for side in sides:
+            side.mkdir()
+        for case in cases:
+            _link_truth(case, found.part, tested.truth_value, sides[0])
+            if case.name in predictions.files:
+                path = predictions.files[case.name].resolve()
+                (sides[1] / f"{case.name}{image_suffix(path) or '.png'}").symlink_to(path)
+        return evaluate_folders(
+            *sides,
+            labels=labels,
+            convention=protocol.convention,
+            threads=options.threads,
+            progress=options.progress,
+        )
 
 
-def _link_truth(case: CaseFiles, tested: EvaluationSet, folder: Path) -> None:
-    """A link to the mask, or a black and white picture of one class of it; of an unreadable one the link."""
+def _link_truth(case: CaseFiles, part: Part, value: int | None, folder: Path) -> None:
+    """A link to the mask, or a black and white picture of one class of it."""
     target = folder / f"{case.name}{image_suffix(case.truth) or '.png'}"
-    if tested.truth_value is not None:
-        try:
-            mask = read_mask(part(tested.data, tested.part), case.truth) == tested.truth_value
-            write_label_picture(target, np.where(mask, 255, 0).astype(np.uint8))
-            return
-        except FormatError:
-            pass
-    os.symlink(case.truth.resolve(), target)
+    if value is None:
+        target.symlink_to(case.truth.resolve())
+        return
+    mask = read_mask(part, case.truth) == value
+    write_label_picture(target, np.where(mask, 255, 0).astype(np.uint8))
 
 
 def _warn_of_labels(fold: Fold, evaluation: Evaluation) -> None:
@@ -178,20 +198,21 @@ def _warn_of_labels(fold: Fold, evaluation: Evaluation) -> None:
 
 def _fold_result(
     protocol: Protocol,
+    tested: EvaluationSet,
+    found: Found,
     fold: Fold,
-    cases: Sequence[CaseFiles],
     predictions: Predictions,
     evaluation: Evaluation | None,
-    missing: tuple[str, ...],
 ) -> FoldResult:
-    failed: dict[str, Exception] = dict(predictions.failed)
+    failed: dict[str, Exception] = {**_unusable(tested, found, fold), **predictions.failed}
     reports: tuple[Report, ...] = ()
     if evaluation is not None:
         reports = evaluation.reports.reports
         failed.update((item.case, item.error) for item in evaluation.failed)
     held = {report.case for report in reports} | failed.keys()
-    unpredicted = tuple(case.name for case in cases if case.name not in held)
+    unpredicted = tuple(case.name for case in cases_of(tested, found, fold) if case.name not in held)
     figures = CONVENTIONS[protocol.convention].summary(reports)
+    missing = _missing(tested, found, fold)
     return FoldResult(fold.number, reports, figures, failed, missing, unpredicted, predictions.model)
 
 
@@ -218,6 +239,10 @@ def _objections(protocol: Protocol, tested: EvaluationSet, found: Found, folds: 
         reasons.append(f"{_some(len(failed), 'case')} not measured")
     if wrong and not failed:
         reasons.append(f"other data: {wrong[0].error}")
+    reports = [report for fold in folds for report in fold.reports]
+    for name in tested.targets if reports else ():
+        if not any(report[name].true_positives + report[name].false_negatives for report in reports if name in report):
+            reasons.append(f"{name} occurs in no mask")
     is_part = len(folds) < len(tested.folds)
     if is_part and (len(folds) > 1 or not published(protocol.setting, tested.name, folds[0].number)):
         reasons.append(f"{len(folds)} of {len(tested.folds)} folds")

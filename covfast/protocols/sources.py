@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from covfast.errors import CovfastError, FormatError, OutputError, describe, file_name
+from covfast.errors import CovfastError, FormatError, describe, file_name
 from covfast.io import image_suffix, is_picture, read_labels
+from covfast.outputs import make_folder
 from covfast.pipeline import Segmenter
-from covfast.protocols.datasets import CaseFiles, Part
-from covfast.protocols.predict import CODES, coding, predict
+from covfast.protocols.datasets import CaseFiles
+from covfast.protocols.predict import CODES, Predictor, Watch, coding
 from covfast.protocols.protocol import LUNGS, EvaluationSet
-from covfast.protocols.protocol import Protocol as Experiment
 from covfast.protocols.splits import Fold
 
 StrPath = str | os.PathLike[str]
@@ -52,28 +53,26 @@ class ModelSource:
     """Predicts by a model: one for each fold, or the same for all.
 
     Args:
-        protocol, tested, part: what is predicted for.
+        predictor: what is predicted for, and how.
         model: name or path of a package, with "{fold}" for the fold's number; or a function of the fold, which may
             train it.
         out: folder for the predictions.
         segmenter: arguments of `Segmenter` but the model.
-        options: arguments of `predict`: input_window, intensity, progress.
+        progress: as of `Predictor`.
     """
 
     def __init__(
         self,
-        protocol: Experiment,
-        tested: EvaluationSet,
-        part: Part,
+        predictor: Predictor,
         model: str | Callable[[Fold], StrPath],
         out: Path,
         *,
         segmenter: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
+        progress: Watch | None = None,
     ) -> None:
-        self._what = protocol, tested, part
+        self._predict, self._progress = predictor, progress
         self._model, self._out = model, out
-        self._arguments, self._options = dict(segmenter or {}), dict(options or {})
+        self._arguments = dict(segmenter or {})
         self._shared: tuple[Segmenter, dict[str, CovfastError], set[str]] | None = None
 
     @property
@@ -94,9 +93,9 @@ class ModelSource:
             folder = self._out / f"fold_{fold.number}" / "predictions"
         make_folder(folder)
         todo = [case for case in cases if case.name not in done]
-        failed.update(predict(*self._what, todo, segmenter, folder, **self._options))
+        failed.update(self._predict(todo, segmenter, folder, self._progress))
         done.update(case.name for case in todo)
-        suffix = ".png" if self._what[2].is_picture else ".nii.gz"
+        suffix = ".png" if self._predict.part.is_picture else ".nii.gz"
         names = [case.name for case in cases]
         files = {name: folder / f"{name}{suffix}" for name in names if name not in failed}
         model = segmenter.facts()["model"]
@@ -115,23 +114,36 @@ class FolderSource:
     """Predictions that are there: FOLDER/fold_N of each fold, or FOLDER for all.
 
     A case is CASE.nii.gz (or another image), CASE.png, or a folder CASE as `covfast segment` leaves it. The labels'
-    values follow the highest one over all files, as `coding` says.
+    values follow the highest one over the files of all folds, as `coding` says.
 
+    Args:
+        folder: of the predictions.
+        tested: the set that they are of.
     Raises: FormatError: no such folder.
     """
 
-    def __init__(self, folder: StrPath, targets: tuple[str, ...]) -> None:
-        self._folder, self._targets = Path(folder), targets
+    def __init__(self, folder: StrPath, tested: EvaluationSet) -> None:
+        self._folder, self._tested = Path(folder), tested
         if not self._folder.is_dir():
             raise FormatError(describe("predictions", f"{file_name(folder)}, no folder", "a folder of predictions"))
 
     def predictions(self, fold: Fold, cases: Sequence[CaseFiles]) -> Predictions:
-        """What is there of the cases."""
-        folder = self._of(fold)
-        held = _label_maps(folder, self._targets == tuple(LUNGS))
+        """What is there of the cases. Raises: ValueRangeError: labels that cannot be the set's."""
+        held = self._held(fold)
         files = {case.name: held[case.name] for case in cases if case.name in held}
-        volumes = [path for path in files.values() if not is_picture(path)]
-        return Predictions(files, coding(highest_label(volumes), self._targets) if volumes else {})
+        are_maps = any(not is_picture(path) for path in files.values())
+        return Predictions(files, self._codes if are_maps else {})
+
+    def _held(self, fold: Fold) -> dict[str, Path]:
+        return _label_maps(self._of(fold), self._tested.targets == tuple(LUNGS))
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        """Values of the labels, found over the cases of every fold: one fold's may lack a label."""
+        held = [(fold, self._held(fold)) for fold in self._tested.folds]
+        paths = dict.fromkeys(files[name] for fold, files in held for name in fold.test if name in files)
+        highest, file = highest_label([path for path in paths if not is_picture(path)])
+        return coding(highest, self._tested.targets, file)
 
     def _of(self, fold: Fold) -> Path:
         own = self._folder / f"fold_{fold.number}"
@@ -157,20 +169,15 @@ def _label_maps(folder: Path, are_lungs: bool) -> dict[str, Path]:
     return found
 
 
-def highest_label(paths: Sequence[Path]) -> int:
-    """The highest label of several maps; one that cannot be read does not count, whoever measures it will say why."""
-    highest = 0
+def highest_label(paths: Sequence[Path]) -> tuple[int, str]:
+    """The highest label of several maps, and the file that holds it.
+
+    One that cannot be read does not count: whoever measures it will say why.
+    """
+    found = (0, "labels")
     for path in paths:
         try:
-            highest = max(highest, int(read_labels(path).labels.max()))
+            found = max(found, (int(read_labels(path).labels.max()), file_name(path)), key=lambda one: one[0])
         except CovfastError:
             continue
-    return highest
-
-
-def make_folder(path: Path) -> None:
-    """Raises: OutputError: it cannot be made."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(describe("out", error.strerror, "a folder that can be written")) from error
+    return found

@@ -60,6 +60,14 @@ def test_check_says_what_is_missing_and_0_only_if_nothing_is(run, tmp_path: Path
     assert str(tmp_path) not in out
 
 
+def test_check_of_one_set_needs_that_set_alone(run, tmp_path: Path) -> None:
+    save_semiseg(tmp_path)
+    code, out, _ = run("semiseg", "--check", "--data", tmp_path, "--test", "test")
+    assert code == 0
+    assert "LungInfection-Train" not in out
+    assert run("semiseg", "--check", "--data", tmp_path)[0] == 3
+
+
 def test_predictions_are_measured_and_the_files_written(run, tmp_path: Path) -> None:
     save_ctseg(tmp_path / "data")
     for fold in task1_folds():
@@ -175,7 +183,7 @@ def test_a_fold_that_is_no_number_is_a_usage_error(run) -> None:
 
 
 def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> None:
-    save_semiseg(tmp_path, 2, "TestingSet/MultiClassInfection-Test")
+    save_semiseg(tmp_path, 2, "TestingSet/MultiClassInfection-Test", 38)
     code, _, err = run("semiseg-ggo", "--data", tmp_path, "-m", model)
     assert code == 2
     assert "--predictions" in err

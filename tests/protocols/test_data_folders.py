@@ -97,7 +97,26 @@ def test_labels_outside_the_protocol_are_named(root: Path) -> None:
     found = check(find(INFECTION, root))
     assert kinds(found) == {LABELS: [CASES[2]]}
     assert isinstance(found.problems[0].error, ValueRangeError)
-    assert f"{CASES[2]}.nii.gz: got the labels 7" in str(found.problems[0].error)
+    assert f"{CASES[2]}.nii.gz: got the labels 2, 3, 7" in str(found.problems[0].error)
+
+
+def test_each_folder_of_masks_has_its_values(tmp_path: Path) -> None:
+    root = save_ctseg(tmp_path / "a")
+    save_labels(root / MASKS / f"{CASES[5]}.nii.gz", lungs_with_infection())  # the joint mask in the wrong place
+    assert kinds(check(find(INFECTION, root))) == {LABELS: [CASES[5]]}
+    joint = save_ctseg(tmp_path / "b", masks="Lung_and_Infection_Mask")
+    found = check(find(INFECTION, joint))
+    assert found.is_complete
+    assert found.is_checked
+    assert (find(INFECTION, root).part.values, found.part.values) == ({0, 1}, {0, 1, 2, 3})
+
+
+def test_the_parts_of_a_data_set_are_told_apart() -> None:
+    texts = [describe_part(part("semiseg", name)) for name in ("train", "test")]
+    assert [text.splitlines()[0] for text in texts] == ["COVID-SemiSeg, train", "COVID-SemiSeg, test"]
+    assert "48 slices by any names" in texts[1]
+    assert "Infection_Mask/  CASE.nii.gz, labels 0, 1\n" in describe_part(INFECTION)
+    assert "or Lung_and_Infection_Mask/  CASE.nii.gz, labels 0, 1, 2, 3" in describe_part(INFECTION)
 
 
 def test_intensities_must_be_hu_or_the_published_window(root: Path) -> None:

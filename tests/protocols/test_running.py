@@ -11,12 +11,20 @@ import numpy as np
 import pytest
 from label_files import SPACING_MM, disk, lungs_with_infection, save_labels, save_picture
 from PIL import Image
-from protocol_folders import SMALL, save_ctseg, save_predictions, save_semiseg, save_slices
+from protocol_folders import (
+    SMALL,
+    image_of,
+    save_ctseg,
+    save_image,
+    save_predictions,
+    save_semiseg,
+    save_slices,
+)
 
 from covfast.errors import FormatError, ValueRangeError
 from covfast.metrics import evaluate
 from covfast.metrics.saliency import saliency
-from covfast.protocols import PROTOCOLS, FolderSource, check, find, part, run
+from covfast.protocols import PROTOCOLS, FolderSource, Options, check, find, part, run
 from covfast.protocols.predict import CODES, bilinear, coding, windowed
 from covfast.protocols.splits import ctseg_cases, miniseg_counts
 from covfast.volume import Geometry, Volume
@@ -27,8 +35,8 @@ SCHEMA = json.loads(resources.files("covfast").joinpath("schemas/benchmark.schem
 
 def run_on(protocol, root: Path, predictions: Path, test: str | None = None, **how):
     tested = protocol.set_called(test)
-    source = FolderSource(predictions, tested.targets)
-    result = run(protocol, tested, find(part(tested.data, tested.part), root), source, threads=1, **how)
+    source = FolderSource(predictions, tested)
+    result = run(protocol, tested, find(part(tested.data, tested.part), root), source, Options(threads=1, **how))
     jsonschema.validate(json.loads(json.dumps(result.to_dict("covfast benchmark"))), SCHEMA)
     return result
 
@@ -112,10 +120,82 @@ def test_values_of_labels_are_found_over_all_files(tmp_path: Path) -> None:
     assert result.figures["LesionDSC"] == pytest.approx(19 / 20)
 
 
-@pytest.mark.parametrize(("highest", "expected"), [(0, 1), (1, 1), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("highest", "expected"), [(0, 1), (1, 1), (3, 3)])
 def test_coding_follows_the_highest_label(highest: int, expected: int) -> None:
     assert coding(highest, ("infection",)) == {"infection": expected}
     assert coding(highest, ("left lung", "right lung")) == {"left lung": 1, "right lung": 2}
+
+
+@pytest.mark.parametrize(
+    ("highest", "targets"),
+    [(2, ("infection",)), (255, ("infection",)), (4, ("left lung", "right lung")), (1, UNION.sets[0].targets)],
+)
+def test_values_that_the_targets_cannot_have_are_refused(highest: int, targets: tuple[str, ...]) -> None:
+    with pytest.raises(ValueRangeError, match=rf"case.nii.gz: got the label {highest}"):
+        coding(highest, targets, "case.nii.gz")
+
+
+def test_a_stray_voxel_in_one_mask_costs_that_case_alone(data: Path, tmp_path: Path) -> None:
+    case = TASK1.sets[0].folds[0].test[4]
+    labels = (lungs_with_infection() == 3).astype(np.uint8)
+    labels[0, 0, 0] = 2
+    save_labels(data / f"COVID-19-CT-Seg/Infection_Mask/{case}.nii.gz", labels)
+    result = run_on(TASK1, data, folds_of_predictions(tmp_path / "p"), folds=[0])
+    fold = result.folds[0]
+    assert "the labels 2" in str(fold.failed[case])
+    assert fold.missing == ()
+    assert len(fold.reports) == 15
+    assert result.figures["LesionDSC"] == 1.0
+    assert result.reasons == ("1 case not measured",)
+
+
+def test_masks_of_other_values_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    infection = (lungs_with_infection() == 3).astype(np.uint8)
+    save_image(tmp_path / "MosMed/studies/CT-1/study_0255.nii.gz", image_of("study", lungs_with_infection()))
+    save_labels(tmp_path / "MosMed/masks/study_0255_mask.nii.gz", infection * 255)
+    save_labels(tmp_path / "p/study_0255.nii.gz", infection)
+    with pytest.raises(FormatError, match=r"no usable case.*study_0255_mask.nii.gz: got the labels 255"):
+        run_on(TASK1, tmp_path, tmp_path / "p", "mosmed")
+
+
+def test_joint_masks_without_an_infection_are_not_comparable(tmp_path: Path) -> None:
+    root = save_ctseg(tmp_path / "data", masks="Lung_and_Infection_Mask")
+    for case in ctseg_cases():  # the infection alone, where 3 would be one
+        labels = (lungs_with_infection() == 3).astype(np.uint8)
+        save_labels(root / f"COVID-19-CT-Seg/Lung_and_Infection_Mask/{case}.nii.gz", labels)
+    result = run_on(PROTOCOLS["task1-82-infection"], root, save_predictions(tmp_path / "p", ctseg_cases()))
+    assert result.reasons == ("infection occurs in no mask",)
+
+
+def test_checked_data_are_not_read_again(data: Path, tmp_path: Path, monkeypatch) -> None:
+    tested = TASK1.sets[0]
+    found = check(find(part(tested.data, tested.part), data))
+    monkeypatch.setattr("covfast.protocols.running.check", None)
+    source = FolderSource(folds_of_predictions(tmp_path / "p"), tested)
+    assert run(TASK1, tested, found, source, Options(folds=[3], threads=1)).is_comparable
+
+
+def test_predicted_values_that_cannot_be_the_infection_are_refused(data: Path, tmp_path: Path) -> None:
+    predictions = folds_of_predictions(tmp_path / "p")
+    labels = (lungs_with_infection() == 3).astype(np.uint8)
+    labels[0, 0, 0] = 2
+    case = TASK1.sets[0].folds[2].test[1]
+    save_labels(predictions / f"fold_2/{case}.nii.gz", labels)
+    with pytest.raises(ValueRangeError, match=rf"{case}.nii.gz: got the label 2"):
+        run_on(TASK1, data, predictions)
+
+
+def test_values_of_predictions_are_found_over_all_folds(data: Path, tmp_path: Path) -> None:
+    # Joint label maps; those of fold 0 hold the left lung alone, whose 1 is no infection.
+    alone = np.where(lungs_with_infection() == 2, 0, lungs_with_infection()).clip(0, 1).astype(np.uint8)
+    protocol = PROTOCOLS["task1-82-infection"]
+    for fold in protocol.sets[0].folds:
+        folder = save_predictions(tmp_path / f"p/fold_{fold.number}", fold.test, only_infection=False)
+        for case in fold.test if fold.number == 0 else ():
+            save_labels(folder / f"{case}.nii.gz", alone)
+    result = run_on(protocol, data, tmp_path / "p")
+    assert [fold.figures["LesionDSC"] for fold in result.folds] == [0.0, 1.0, 1.0, 1.0, 1.0]
+    assert run_on(protocol, data, tmp_path / "p", folds=[0]).figures["LesionDSC"] == 0.0
 
 
 def test_the_joint_protocol_measures_three_labels(tmp_path: Path) -> None:
@@ -217,7 +297,7 @@ def test_wrong_folds_sets_and_folders_are_refused(data: Path, tmp_path: Path) ->
     with pytest.raises(ValueRangeError, match="'covid' or 'mosmed'"):
         TASK1.set_called("source")
     with pytest.raises(FormatError, match="nowhere"):
-        FolderSource(tmp_path / "nowhere", ("infection",))
+        FolderSource(tmp_path / "nowhere", TASK1.sets[0])
 
 
 def test_the_window_of_the_benchmark() -> None:
