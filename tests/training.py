@@ -22,6 +22,45 @@ RUN = {
     "prefetch": 2, "tensorboard": False,
 }  # fmt: skip
 
+SEMISEG = "covid_semiseg/TrainingSet"
+SMALL: dict[str, Any] = {"threads": 1, "run.interval": 1, "run.device": "cpu", "run.package": False}
+"""Of a run on one thread that ends with the weights."""
+INFNET = {
+    **SMALL, "model.channel": 4, "model.planes": 4, "input.size": 64, "input.scales": [1.0, 1.5], "split.folds": 2,
+    "optimisation.epochs": 3, "optimisation.batch": 3, "run.validate_every": 4, "run.interval": 2,
+}  # fmt: skip
+PATCHES = {
+    **SMALL, "data.images": "covid/images", "data.labels": "covid/labels", "split.published": "", "split.folds": 3,
+    "patch.size": [4, 8, 8], "model.features": [4, 6], "model.strides": ["1 1 1", "2 2 2"], "optimisation.epochs": 1,
+    "optimisation.iterations": 3, "optimisation.batch": 2, "run.validate_every": 3, "data.windowed": "",
+}  # fmt: skip
+DUAL = {
+    **PATCHES, "data.spacing_mm": [], "pretraining.epochs": 1,
+    "sources.images": {"first": "first/images", "second": "second/images"},
+    "sources.labels": {"first": "first/labels", "second": "second/labels"},
+}  # fmt: skip
+RUNS: dict[str, dict[str, Any]] = {
+    "infnet": INFNET,
+    "semi-infnet": {
+        **INFNET, "input.scales": [1.0], "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
+        "optimisation.batch": 6, "run.interval": 50,
+        "propagation.group": 2, "propagation.epochs": 2, "propagation.batch": 4,
+    },
+    "infnet-multiclass": {
+        **SMALL, "model.width": 4, "input.size": 32, "optimisation.epochs": 2, "optimisation.batch": 3,
+        "split.folds": 2, "run.validate_every": 2,
+    },
+    "miniseg-paper": {
+        **SMALL, "data.images": f"{SEMISEG}/LungInfection-Train/Doctor-label/Imgs", "input.size": 32,
+        "data.masks": f"{SEMISEG}/LungInfection-Train/Doctor-label/GT", "split.published": "", "split.folds": 3,
+        "optimisation.epochs": 1, "optimisation.batch": 2, "run.validate_every": 4,
+    },
+    "unet": PATCHES,
+    "transfer": {**DUAL, "strategy.name": "lesion_representations"},
+    "relation": DUAL,
+}  # fmt: skip
+"""Recipe -> changes that make it small enough for a test, on the folders of `semiseg_folder` and `lesion_folders`."""
+
 
 def toy_table(**run: Any) -> dict[str, Any]:
     """The part of a recipe that the loop itself reads."""

@@ -146,7 +146,7 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
     for problem in found.problems:
         log.info("%s: %s", problem.kind, problem.error)
     objections = [] if args.input_window is None else ["another window of the windowed cases"]
-    objections += [] if args.recipe is None else _recipe_objections(args, protocol)
+    objections += [] if args.recipe is None else _recipe_objections(args, protocol, found)
     with _place(args) as folder, progress(args.progress) as report:
         how = Options(
             folds=None if args.fold == "all" else [args.fold],
@@ -199,30 +199,25 @@ def _source(
 
 def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: Any) -> Path:
     """The model of a fold, trained by the recipe in OUT/training; a killed training goes on."""
-    from covfast.train import read_recipe, train
-    from covfast.train.publish import publish
+    from covfast.train import package, train
 
     number = fold.number if len(tested.folds) > 1 else None
     out = Path(args.output) / "training"
     log.warning("fold %d: training by %s", fold.number, file_name(args.recipe))
-    weights = train(args.recipe, args.data, out, fold=number, progress=report)
-    return publish(read_recipe(args.recipe), weights, weights.parent)
+    weights = train(args.recipe, args.data, out, {"run.package": False}, fold=number, progress=report)
+    return package(weights.parent)
 
 
-def _recipe_objections(args: argparse.Namespace, protocol: Protocol) -> list[str]:
+def _recipe_objections(args: argparse.Namespace, protocol: Protocol, found: Found) -> list[str]:
     """Why a recipe does not train on the protocol's split, if so.
 
-    Raises: FormatError, ValueRangeError: the recipe; one whose network has no package.
+    Raises: FormatError, ValueRangeError: the recipe; one whose package cannot label the protocol's cases.
     """
     from covfast.train import read_recipe
+    from covfast.train.publish import require_labels
 
     table = read_recipe(args.recipe)
-    if "window_hu" not in table.get("input", {}):
-        expected = "one of slices with input.window_hu"
-        hint = "train it with covfast train --fold all, pack its weights with covfast import, then pass --model"
-        raise ValueRangeError(
-            describe("--recipe", f"{table['name']!r}, whose network is not packed here", expected, hint)
-        )
+    require_labels(table, is_picture=found.part.is_picture)
     split = table.get("split", {}).get("published", "")
     matches = split and protocol.name in (f"miniseg-{split}", *(f"{split}-{part}" for part in _PARTS))
     return [] if matches else ["a recipe that trains on another split"]

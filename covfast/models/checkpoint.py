@@ -101,6 +101,7 @@ def slice_recipe(
     std: float | Sequence[float],
     margin_mm: float,
     threshold: float = 0.5,
+    antialias: bool = True,
 ) -> dict[str, Any]:
     """Recipe of a two-class 2-D network: each axial slice of the lungs' box, three channels, class 1 = infection.
 
@@ -110,6 +111,7 @@ def slice_recipe(
         mean, std: x -> (x - mean) / std, the same for the three channels or one number for each.
         margin_mm: In the plane, around the lungs of the whole volume.
         threshold: Of the probability.
+        antialias: Whether pixels are averaged where the box is larger than the square.
     """
     means, stds = ([given] * 3 if isinstance(given, (int, float)) else list(given) for given in (mean, std))
     stages: list[dict[str, Any]] = [
@@ -118,7 +120,7 @@ def slice_recipe(
         {"stage": "crop", "to": "lungs", "margin_mm": [0.0, margin_mm, margin_mm]},
         {"stage": "tile", "size": [1, 0, 0]},
         {"stage": "window", "low_hu": window_hu[0], "high_hu": window_hu[1]},
-        {"stage": "resample", "size": [0, size, size], "antialias": True},
+        {"stage": "resample", "size": [0, size, size], "antialias": antialias},
         {"stage": "normalise", "mean": means, "std": stds},
         {"stage": "network"},
         {"stage": "softmax"},

@@ -70,6 +70,8 @@ class Settings:
         values: label of each channel of the output, or of each region.
         is_regions: whether the channels overlap, and are told apart by their sign.
         foreground: labels that a cascade's second network gets as channels.
+        crops: whether the volume is cut to what is not 0.
+        normalises_first: whether it is normalised before it is resampled; None: as the generation does.
     """
 
     generation: int
@@ -84,6 +86,8 @@ class Settings:
     values: tuple[int, ...]
     is_regions: bool
     foreground: tuple[int, ...]
+    crops: bool = True
+    normalises_first: bool | None = None
 
 
 def recipe(
@@ -104,6 +108,7 @@ def recipe(
     """
     normalise = {"stage": "normalise_channels", "channels": [dict(channel) for channel in settings.channels]}
     is_first = settings.generation == 1
+    normalises_first = not is_first if settings.normalises_first is None else settings.normalises_first
     resample = {
         "stage": "resample_volume",
         "spacing_mm": list(settings.spacing_mm),
@@ -120,8 +125,8 @@ def recipe(
     stages: list[dict[str, Any]] = [
         {"stage": "orient", "to": settings.orientation},
         {"stage": "transpose", "axes": list(settings.transpose)},
-        {"stage": "crop", "to": "nonzero"},
-        *((resample, normalise) if is_first else (normalise, resample)),
+        *([{"stage": "crop", "to": "nonzero"}] if settings.crops else []),
+        *((normalise, resample) if normalises_first else (resample, normalise)),
     ]
     if previous is not None:
         first, names = previous

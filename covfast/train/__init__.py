@@ -13,7 +13,7 @@ from covfast.train.recipe import Recipe, fold_count, read_recipe, with_fold
 if TYPE_CHECKING:
     from covfast.train.loop import Progress
 
-__all__ = ["read_recipe", "train"]
+__all__ = ["package", "read_recipe", "train"]
 
 
 def train(
@@ -32,7 +32,8 @@ def train(
     Args:
         recipe: Name or path, see `read_recipe`.
         data: Folder of the training data; the system's page says what it holds.
-        out: Folder for checkpoint, log, record (`run.json`) and the weights.
+        out: Folder for checkpoint, log, record (`run.json`), the weights and, unless `run.package` is false, their
+            model package, as `package` writes it.
         set: Changes of the recipe, dotted key -> value.
         fold: One fold of the recipe's cross-validation, in `out/fold_N`, or "all", one after the other.
         progress: Called as (stage, steps done, steps).
@@ -66,10 +67,32 @@ def train(
     return _train_one(with_fold(table, int(fold)), source, folder / f"fold_{int(fold)}", progress)
 
 
+def package(run: str | os.PathLike[str]) -> Path:
+    """Write the model package RUN/<name>.covfast of a finished training; `train` does so at its end.
+
+    Args:
+        run: Folder that `train` wrote; with folds, that of one fold.
+
+    Returns:
+        Path of the package, which `covfast.load` opens and, but for a bare network, `covfast.Segmenter` too.
+
+    Raises:
+        BackendUnavailable: torch is not installed.
+        CovfastError: The native engine differs from torch by more than 1e-4 of the output's range.
+        FormatError: The folder holds no finished training, or its record lacks what the network's input depends on.
+        OutputError: The package cannot be written.
+        WeightsError: The weights are missing, not those of the record, or do not fit.
+    """
+    from covfast.train.publish import package as write_package
+
+    return write_package(run)
+
+
 def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) -> Path:
     """One training of a resolved recipe; returns the path of its weights."""
     from covfast.train.distributed import choose_device, joined
     from covfast.train.loop import write
+    from covfast.train.publish import KINDS
     from covfast.train.record import Record, make_folder
     from covfast.train.systems import run_system
     from covfast.train.systems.stage import Context
@@ -84,4 +107,7 @@ def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) 
         if share.rank == 0:
             write(module.state_dict(), target)
             record.finish(target)
+        is_first = share.rank == 0
+    if is_first and table["run"]["package"] and table["system"] in KINDS:
+        package(out)
     return target

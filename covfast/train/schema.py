@@ -145,10 +145,14 @@ RUN: Schema = {
     "run.keep": choice("last", "best", default="last"),
     "run.prefetch": whole(2, 0, 64),
     "run.tensorboard": Key(bool, False),
+    "run.package": Key(bool, True),
 }
 """How a run is carried out: device, precision, steps between log rows and checkpoints, steps between validations (0:
 never), validations without a better score before it stops (0: never), which weights are kept, batches made ahead by a
-thread (0: none), and whether TensorBoard's files are written."""
+thread (0: none), whether TensorBoard's files are written, and whether the weights become a model package at the end."""
+
+LICENCE: Schema = {"data.licence": Key(str, "")}
+"""Licence of the training data, which the model package bears; empty: not stated."""
 
 FIDELITY: Schema = {"fidelity": choice("code", "paper", default="code")}
 """Where released code and paper differ: which of the two."""
@@ -188,10 +192,6 @@ MINISEG_INFECTION: Schema = {
     **RUN,
 }
 
-MINISEG: Schema = {
-    **COMMON,
-    **FIDELITY,
-    "data.images": Key(str),
 _MINISEG_SLICES: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if key != "split.doctor_count"}
 
 MINISEG_LUNG: Schema = {
@@ -207,7 +207,12 @@ MINISEG_LESIONS: Schema = {
     "optimisation.type_weight": real(1.0),
 }
 
+MINISEG: Schema = {
+    **COMMON,
+    **FIDELITY,
+    "data.images": Key(str),
     "data.masks": Key(str),
+    **LICENCE,
     "data.values": wholes([0, 255], low=0),
     "input.size": whole(512, 32, 4096),
     "split.published": choice("", "ct100", "p9", "p20", "p1110", default=""),
@@ -235,6 +240,7 @@ INFNET: Schema = {
     **COMMON,
     **FIDELITY,
     "data.folder": Key(str, "covid_semiseg/TrainingSet/LungInfection-Train/Doctor-label"),
+    **LICENCE,
     "model.channel": whole(32, 4, 256),
     "model.planes": whole(64, 4, 256),
     "model.backbone": Key(str, ""),
@@ -263,6 +269,7 @@ INFNET_MULTICLASS: Schema = {
     **COMMON,
     **FIDELITY,
     "data.folder": Key(str, "covid_semiseg/TrainingSet/MultiClassInfection-Train"),
+    **LICENCE,
     "model.width": whole(64, 4, 256),
     "input.size": whole(352, 16, 2048),
     "input.mean": numbers(IMAGENET_MEAN, 3),
@@ -279,6 +286,8 @@ UNET: Schema = {
     **COMMON,
     "data.images": Key(str),
     "data.labels": Key(str),
+    **LICENCE,
+    "data.names": Key(str, {}, named=True),
     "data.windowed": Key(str, ""),
     "data.classes": Key(int, {}, 0, 254, named=True),
     "data.window_hu": numbers([]),
@@ -338,6 +347,8 @@ RELATION: Schema = {
 
 SCHEMAS: dict[str, Schema] = {
     "miniseg-infection": MINISEG_INFECTION,
+    "miniseg-lung": MINISEG_LUNG,
+    "miniseg-lesions": MINISEG_LESIONS,
     "miniseg": MINISEG,
     "infnet": INFNET,
     "semi-infnet": SEMI_INFNET,
@@ -347,5 +358,3 @@ SCHEMAS: dict[str, Schema] = {
     "relation": RELATION,
 }
 """The schema of every system."""
-    "miniseg-lung": MINISEG_LUNG,
-    "miniseg-lesions": MINISEG_LESIONS,

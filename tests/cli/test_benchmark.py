@@ -189,23 +189,23 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
     assert "--predictions" in err
 
 
-TABLE = {"name": "tiny", "input": {"window_hu": [0.0, 1.0]}, "split": {"published": "task1-82"}}
+TABLE = {"name": "tiny", "system": "miniseg-infection", "split": {"published": "task1-82"}}
 
 
 def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
     import covfast.train
-    import covfast.train.publish
     from covfast.models.store import find
 
     seen = []
 
-    def train(recipe, data, out, *, fold, progress) -> Path:
+    def train(recipe, data, out, changes, *, fold, progress) -> Path:
+        assert changes == {"run.package": False}
         seen.append((recipe, Path(out).name, fold))
         return Path(out) / f"fold_{fold}" / "tiny.pt"
 
     monkeypatch.setattr(covfast.train, "train", train)
     monkeypatch.setattr(covfast.train, "read_recipe", lambda recipe: TABLE)
-    monkeypatch.setattr(covfast.train.publish, "publish", lambda table, weights, out: find(model))
+    monkeypatch.setattr(covfast.train, "package", lambda run: find(model))
     save_ctseg(tmp_path / "data", ("coronacases_008", "coronacases_009"))
     words = ("--data", tmp_path / "data", "--recipe", "tiny", "-o", tmp_path / "out", "--threads", 1)
     code, out, _ = run("task1-82-infection", *words)
@@ -219,9 +219,50 @@ def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, 
     assert "not comparable: a recipe that trains on another split" in out
 
 
-def test_a_recipe_whose_network_is_not_packed_is_refused_before_training(run, tmp_path: Path) -> None:
+RECIPE = """
+name = "tiny"
+system = "unet"
+threads = 1
+[data]
+images = "COVID-19-CT-Seg/COVID-19-CT-Seg_20cases"
+labels = "COVID-19-CT-Seg/Infection_Mask"
+names = { 1 = "infection" }
+windowed = "radiopaedia"
+[split]
+published = "task1-82"
+[model]
+features = [4, 6]
+strides = ["1 1 1", "2 2 2"]
+[patch]
+size = [8, 16, 16]
+[optimisation]
+epochs = 1
+iterations = 2
+batch = 1
+[augmentation]
+enabled = false
+"""
+
+
+def test_a_recipe_of_volumes_is_trained_packed_and_measured(run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    save_ctseg(tmp_path / "data")
+    words = ("--data", tmp_path / "data", "--recipe", tmp_path / "tiny.toml", "-o", tmp_path / "out", "--threads", 1)
+    code, _, err = run("task1-82-infection", *words, "--fold", 0)
+    assert code == 0, err
+    result = json.loads((tmp_path / "out/benchmark.json").read_text(encoding="utf-8"))
+    assert result["folds"][0]["model"]["name"] == "tiny"
+    assert len(result["folds"][0]["cases"]) == 4
+    assert result["is_comparable"]
+
+
+@pytest.mark.parametrize(("name", "told"), [("infnet-multiclass", "without a recipe"), ("unet", "cases are pictures")])
+def test_a_recipe_whose_package_labels_no_pictures_is_refused_before_training(
+    run, tmp_path: Path, name: str, told: str
+) -> None:
     save_semiseg(tmp_path, 1)
     code, _, err = run("semiseg", "--data", tmp_path, "--recipe", "unet", "-o", tmp_path / "out")
     assert code == 2
-    assert "covfast train" in err
+    assert told in err
     assert run("semiseg", "--data", tmp_path, "--recipe", "nothing", "-o", tmp_path / "out")[0] == 3

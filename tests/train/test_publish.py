@@ -14,8 +14,10 @@ torch = pytest.importorskip("torch")
 import covfast  # noqa: E402
 from covfast import package  # noqa: E402
 from covfast.models import MiniSeg  # noqa: E402
+from covfast.train import package as package_run  # noqa: E402
 from covfast.train import read_recipe  # noqa: E402
 from covfast.train.publish import LICENCE, publish  # noqa: E402
+from covfast.train.record import Record  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "covfast_weights"
 
@@ -52,6 +54,15 @@ def test_package_on_the_native_engine_equals_torch(published: Path) -> None:
         expected = module(torch.from_numpy(x)).numpy()
     found = covfast.load(published, engine="native", device="cpu")(x)
     assert np.abs(found - expected).max() <= 1e-4 * np.ptp(expected)
+
+
+@pytest.mark.slow
+def test_run_of_a_training_gives_the_package_that_publish_gives(published: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "miniseg-infection.pt"
+    weights.write_bytes((published.parent / "state.pt").read_bytes())
+    Record(tmp_path, read_recipe("miniseg-infection")).finish(weights)
+    assert package_run(tmp_path).read_bytes() == published.read_bytes()
+    assert not (tmp_path / "models.json").exists()
 
 
 def check_index(folder: Path) -> None:

@@ -20,7 +20,7 @@ from covfast.train.record import Record, commit, make_folder  # noqa: E402
 
 CHANGES = {
     "threads": 1, "run.device": "cpu", "model.width": 4, "input.size": 32, "split.folds": 2, "optimisation.epochs": 1,
-    "optimisation.batch": 3,
+    "optimisation.batch": 3, "run.package": False,
 }  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
 
 
 def test_command_trains_all_folds_and_one_of_them_is_the_same(data: Path, tmp_path: Path) -> None:
-    options = [text for key, value in CHANGES.items() for text in ("--set", f"{key}={value}")]
+    options = [text for key, value in CHANGES.items() for text in ("--set", f"{key}={str(value).lower()}")]
     common = ["train", "infnet-multiclass", "--data", str(data), *options, "--progress", "none"]
     assert main([*common, "-o", str(tmp_path / "all"), "--fold", "all"]) == 0
     assert main([*common, "-o", str(tmp_path / "one"), "--fold", "1", "-d", "cpu"]) == 0

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import lesion_folders, same, save, semiseg_folder  # noqa: E402
+from training import DUAL, INFNET, PATCHES, RUNS, SEMISEG, lesion_folders, same, save, semiseg_folder  # noqa: E402
 
 from covfast.errors import FormatError, ValueRangeError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
@@ -21,43 +21,6 @@ from covfast.train.systems import infnet, infnet_multiclass, miniseg, semi_infne
 from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
 from covfast.train.systems.edges import mask_edge  # noqa: E402
 from covfast.train.systems.pictures import Part, Pictures  # noqa: E402
-
-SEMISEG = "covid_semiseg/TrainingSet"
-SMALL = {"threads": 1, "run.interval": 1, "run.device": "cpu"}
-INFNET = {
-    **SMALL, "model.channel": 4, "model.planes": 4, "input.size": 64, "input.scales": [1.0, 1.5], "split.folds": 2,
-    "optimisation.epochs": 3, "optimisation.batch": 3, "run.validate_every": 4, "run.interval": 2,
-}  # fmt: skip
-PATCHES = {
-    **SMALL, "data.images": "covid/images", "data.labels": "covid/labels", "split.published": "", "split.folds": 3,
-    "patch.size": [4, 8, 8], "model.features": [4, 6], "model.strides": ["1 1 1", "2 2 2"], "optimisation.epochs": 1,
-    "optimisation.iterations": 3, "optimisation.batch": 2, "run.validate_every": 3, "data.windowed": "",
-}  # fmt: skip
-DUAL = {
-    **PATCHES, "data.spacing_mm": [], "pretraining.epochs": 1,
-    "sources.images": {"first": "first/images", "second": "second/images"},
-    "sources.labels": {"first": "first/labels", "second": "second/labels"},
-}  # fmt: skip
-RUNS = {
-    "infnet": INFNET,
-    "semi-infnet": {
-        **INFNET, "input.scales": [1.0], "split.folds": 1, "run.validate_every": 0, "optimisation.epochs": 2,
-        "optimisation.batch": 6, "run.interval": 50,
-        "propagation.group": 2, "propagation.epochs": 2, "propagation.batch": 4,
-    },
-    "infnet-multiclass": {
-        **SMALL, "model.width": 4, "input.size": 32, "optimisation.epochs": 2, "optimisation.batch": 3,
-        "split.folds": 2, "run.validate_every": 2,
-    },
-    "miniseg-paper": {
-        **SMALL, "data.images": f"{SEMISEG}/LungInfection-Train/Doctor-label/Imgs", "input.size": 32,
-        "data.masks": f"{SEMISEG}/LungInfection-Train/Doctor-label/GT", "split.published": "", "split.folds": 3,
-        "optimisation.epochs": 1, "optimisation.batch": 2, "run.validate_every": 4,
-    },
-    "unet": PATCHES,
-    "transfer": {**DUAL, "strategy.name": "lesion_representations"},
-    "relation": DUAL,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

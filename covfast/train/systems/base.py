@@ -76,6 +76,10 @@ class System(ABC):
         """The files that were read, for their hashes in the record."""
         return ()
 
+    def facts(self) -> dict[str, Any]:
+        """What the network's input and output depend on beside the recipe, as JSON values: a package needs it."""
+        return {}
+
 
 class Epochs:
     """Batches of shuffled epochs.

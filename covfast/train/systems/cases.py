@@ -76,6 +76,8 @@ def preparation(data: Mapping[str, Any]) -> Preparation:
             raise ValueRangeError(describe(f"data.{key}", data[key], f"{length} numbers, or none"))
     if not all(value.isdigit() for value in data["classes"]):
         raise ValueRangeError(describe("data.classes", list(data["classes"]), "values in the masks, whole numbers"))
+    if not all(value.isdigit() for value in data["names"]):
+        raise ValueRangeError(describe("data.names", list(data["names"]), "values in the masks, whole numbers"))
     return Preparation(
         classes={int(value): kind for value, kind in data["classes"].items()} or None,
         spacing_mm=tuple(data["spacing_mm"]) or None,

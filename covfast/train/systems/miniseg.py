@@ -120,6 +120,10 @@ class MiniSegSystem(System):
         """Pictures of both sides."""
         return self.pictures.files([*self.train, *self.held])
 
+    def facts(self) -> dict[str, Any]:
+        """Mean and deviation of the three channels in [0, 1]."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
 
 def statistics(pictures: Pictures, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """(3, 1, 1) mean of the slices' means and mean of their standard deviations, channel by channel, of [0, 1]."""

@@ -74,5 +74,6 @@ def run_stage(
     changed = {part: value for part, value in system.table.items() if value != context.table[part]}
     if changed:  # what the stage trained by where the recipe left it open, or has another table for it
         facts["recipe"] = changed
+    facts["facts"] = system.facts()
     context.record.end(key, **facts, best_score=score, stopped_early=trainer.is_stopped)
     return module

@@ -23,7 +23,7 @@ from covfast.train.feeder import Batch
 from covfast.train.recipe import Recipe
 from covfast.train.systems.cases import matched, preparation, target_volumes
 from covfast.train.systems.stage import Context, run_stage
-from covfast.train.systems.unet import PatchSystem, UNetSystem, patches, topology
+from covfast.train.systems.unet import PatchSystem, UNetSystem, facts_of, patches, topology
 from covfast.train.volumes import Volumes, prepare
 
 SCRATCH = "scratch"
@@ -82,6 +82,10 @@ class Pretraining(PatchSystem):
     def splits(self) -> dict[str, list[str]]:
         """Cases of each data set."""
         return {name: list(volumes.names) for name, volumes in self.sources.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Classes and normalisation of each data set."""
+        return {name: facts_of(volumes) for name, volumes in self.sources.items()}
 
 
 class TransferSystem(PatchSystem):

@@ -9,6 +9,7 @@ patches centred on foreground. The network of a recipe is given, or planned from
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -147,6 +148,15 @@ class PatchSystem(System):
         """Images and masks of both sides."""
         return self.read
 
+    def facts(self) -> dict[str, Any]:
+        """As `facts_of` the training volumes."""
+        return facts_of(self.train)
+
+
+def facts_of(volumes: Volumes) -> dict[str, Any]:
+    """Classes, and low, high, mean and deviation of the normalisation in HU."""
+    return {"classes": volumes.classes, "normalisation_hu": list(astuple(volumes.normalisation))}
+
 
 def patches(table: Recipe, volumes: Volumes, batch: int) -> Patches:
     """Patches as the recipe's `patch` and `augmentation` tables want them."""
@@ -167,7 +177,7 @@ class UNetSystem(PatchSystem):
     def build(self) -> nn.Module:
         """A plain U-Net, or one with a residual encoder."""
         shape, classes = topology(self.table), self.train.classes
-        if self.table["model"]["kind"] == "residual":
+        if self.table["model"].get("kind") == "residual":  # recipes of other systems have no kind
             rows = (shape.features, shape.kernels, shape.strides)
             return cast(nn.Module, ResidualEncoderUNet(1, classes, *rows, deep_supervision=True))
         return PlainUNet.of(1, classes, shape, deep_supervision=True)
