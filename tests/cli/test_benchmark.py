@@ -262,7 +262,7 @@ def test_a_recipe_whose_package_labels_no_pictures_is_refused_before_training(
     run, tmp_path: Path, name: str, told: str
 ) -> None:
     save_semiseg(tmp_path, 1)
-    code, _, err = run("semiseg", "--data", tmp_path, "--recipe", "unet", "-o", tmp_path / "out")
+    code, _, err = run("semiseg", "--data", tmp_path, "--recipe", name, "-o", tmp_path / "out")
     assert code == 2
     assert told in err
     assert run("semiseg", "--data", tmp_path, "--recipe", "nothing", "-o", tmp_path / "out")[0] == 3
