@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from covfast.errors import BackendUnavailable, FormatError, ValueRangeError, describe
-from covfast.train.schema import REQUIRED, SCHEMAS, Key, Schema
+from covfast.train.keys import REQUIRED, Schema
+from covfast.train.schema import SCHEMAS
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -161,8 +162,3 @@ def fold_count(table: Recipe) -> int:
     if "folds" not in table.get("split", {}):
         raise ValueRangeError(describe("fold", f"system {table['system']}", "a system with split.folds"))
     return int(table["split"]["folds"])
-
-
-def rule_of(system: str, key: str) -> Key:
-    """The rule of a system's key; for documentation and tests."""
-    return SCHEMAS[system][key]

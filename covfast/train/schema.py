@@ -2,134 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from covfast.errors import ValueRangeError, describe
-
-REQUIRED: Any = object()
-"""Default of a key that every recipe must give."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """The rule of one key.
-
-    Attributes:
-        kind: bool, int, float or str, of the value or of each of its elements.
-        default: where the recipe does not give one; REQUIRED if it must.
-        low, high: of numbers, both inclusive.
-        open_low: whether `low` itself is refused.
-        choices: of texts; empty: any.
-        many: a list of such values; `length` of them where given.
-        named: a table of names and such values.
-    """
-
-    kind: type
-    default: Any = REQUIRED
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    choices: tuple[str, ...] = ()
-    many: bool = False
-    length: int | None = None
-    named: bool = False
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the value is one text."""
-        return self.kind is str and not (self.many or self.named)
-
-    @property
-    def expected(self) -> str:
-        """The rule in words."""
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[self.kind]
-        if self.choices:
-            words = f"one of {list(self.choices)}"
-        elif self.kind in (int, float) and (self.low, self.high) != (-math.inf, math.inf):
-            bounds = [] if self.low == -math.inf else [f"{'above' if self.open_low else 'from'} {self.low:g}"]
-            bounds += [] if self.high == math.inf else [f"to {self.high:g}"]
-            words = f"{words} {' '.join(bounds)}"
-        if self.many:
-            return f"a list of {'' if self.length is None else f'{self.length}: '}{words}"
-        return f"a table of names, each with {words}" if self.named else words
-
-    def check(self, key: str, value: Any) -> Any:
-        """The value, whole numbers made floating where the key is. Raises: ValueRangeError."""
-        if self.many:
-            if isinstance(value, (list, tuple)) and self.length in (None, len(value)):
-                return [self._one(key, item) for item in value]
-        elif self.named:
-            if isinstance(value, dict):
-                return {str(name): self._one(key, item) for name, item in value.items()}
-        else:
-            return self._one(key, value)
-        raise ValueRangeError(describe(key, repr(value), self.expected))
-
-    def _one(self, key: str, value: Any) -> Any:
-        is_kind = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value, is_kind = float(value), True
-        fits = is_kind
-        if is_kind and self.kind in (int, float):
-            above = value > self.low if self.open_low else value >= self.low
-            fits = above and value <= self.high and math.isfinite(value)
-        elif is_kind and self.choices:
-            fits = value in self.choices
-        if not fits:
-            raise ValueRangeError(describe(key, repr(value), self.expected))
-        return value
-
-
-Schema = Mapping[str, Key]
-
-
-def whole(default: Any = REQUIRED, low: float = 0, high: float = math.inf) -> Key:
-    """A whole number."""
-    return Key(int, default, low, high)
-
-
-def real(default: Any = REQUIRED, low: float = 0.0, high: float = math.inf, *, open_low: bool = False) -> Key:
-    """A number, not negative by default."""
-    return Key(float, default, low, high, open_low)
-
-
-def positive(default: Any = REQUIRED) -> Key:
-    """A number above 0."""
-    return real(default, 0.0, open_low=True)
-
-
-def part(default: Any = REQUIRED) -> Key:
-    """A number from 0 to 1."""
-    return real(default, 0.0, 1.0)
-
-
-def choice(*choices: str, default: Any = REQUIRED) -> Key:
-    """One of some texts."""
-    return Key(str, default, choices=choices)
-
-
-def numbers(default: Any = REQUIRED, length: int | None = None, low: float = -math.inf) -> Key:
-    """A list of numbers."""
-    return Key(float, default, low, many=True, length=length)
-
-
-def wholes(default: Any = REQUIRED, length: int | None = None, low: float = 1) -> Key:
-    """A list of whole numbers."""
-    return Key(int, default, low, many=True, length=length)
-
-
-def texts(default: Any = REQUIRED) -> Key:
-    """A list of texts."""
-    return Key(str, default, many=True)
-
+from covfast.train.keys import (
+    Key,
+    Schema,
+    choice,
+    multiple_of,
+    numbers,
+    part,
+    place,
+    positive,
+    real,
+    run_name,
+    texts,
+    whole,
+    wholes,
+)
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 COMMON: Schema = {
-    "name": Key(str),
+    "name": run_name(),
     "system": Key(str),
     "seed": whole(2020, high=2**31 - 1),
     "threads": whole(2, 1, 1024),
@@ -168,7 +60,7 @@ MINISEG_INFECTION: Schema = {
     **COMMON,
     "model": choice("MiniSeg"),
     "input.size": whole(256, 32, 2048),
-    "input.window_hu": numbers(length=2),
+    "input.window_hu": numbers(length=2, ascending=True),
     "input.margin_mm": real(10.0),
     "input.mean": real(),
     "input.std": positive(),
@@ -210,8 +102,8 @@ MINISEG_LESIONS: Schema = {
 MINISEG: Schema = {
     **COMMON,
     **FIDELITY,
-    "data.images": Key(str),
-    "data.masks": Key(str),
+    "data.images": place(),
+    "data.masks": place(),
     **LICENCE,
     "data.values": wholes([0, 255], low=0),
     "input.size": whole(512, 32, 4096),
@@ -223,15 +115,15 @@ MINISEG: Schema = {
     "optimisation.decay": real(1e-4),
     "optimisation.power": real(0.9),
     "optimisation.auxiliary": real(0.4),
-    "optimisation.scales": numbers([1.5, 1.25, 0.75, 1.0], low=0.1),
+    "optimisation.scales": numbers([1.5, 1.25, 0.75, 1.0], low=0.1, least=1),
     "augmentation.crop": part(0.5),
     "augmentation.flip": part(0.5),
     **RUN,
 }
 
 _INFNET_INPUT: Schema = {
-    "input.size": whole(352, 32, 2048),
-    "input.scales": numbers([0.75, 1.0, 1.25], low=0.1),
+    "input.size": multiple_of(32, 352, 32, 2048),
+    "input.scales": numbers([0.75, 1.0, 1.25], low=0.1, least=1),
     "input.mean": numbers(IMAGENET_MEAN, 3),
     "input.std": numbers(IMAGENET_STD, 3, 1e-6),
 }
@@ -239,11 +131,11 @@ _INFNET_INPUT: Schema = {
 INFNET: Schema = {
     **COMMON,
     **FIDELITY,
-    "data.folder": Key(str, "covid_semiseg/TrainingSet/LungInfection-Train/Doctor-label"),
+    "data.folder": place("covid_semiseg/TrainingSet/LungInfection-Train/Doctor-label"),
     **LICENCE,
     "model.channel": whole(32, 4, 256),
     "model.planes": whole(64, 4, 256),
-    "model.backbone": Key(str, ""),
+    "model.backbone": place(""),
     **_INFNET_INPUT,
     **FOLDS,
     "optimisation.epochs": whole(100, 1),
@@ -256,7 +148,7 @@ INFNET: Schema = {
 
 SEMI_INFNET: Schema = {
     **INFNET,
-    "data.unlabelled": Key(str, "covid_semiseg/TrainingSet/LungInfection-Train/Pseudo-label/Imgs"),
+    "data.unlabelled": place("covid_semiseg/TrainingSet/LungInfection-Train/Pseudo-label/Imgs"),
     "data.unlabelled_count": whole(0),
     "propagation.group": whole(5, 1),
     "propagation.rounds": whole(0),
@@ -268,10 +160,10 @@ SEMI_INFNET: Schema = {
 INFNET_MULTICLASS: Schema = {
     **COMMON,
     **FIDELITY,
-    "data.folder": Key(str, "covid_semiseg/TrainingSet/MultiClassInfection-Train"),
+    "data.folder": place("covid_semiseg/TrainingSet/MultiClassInfection-Train"),
     **LICENCE,
     "model.width": whole(64, 4, 256),
-    "input.size": whole(352, 16, 2048),
+    "input.size": multiple_of(16, 352, 16, 2048),
     "input.mean": numbers(IMAGENET_MEAN, 3),
     "input.std": numbers(IMAGENET_STD, 3, 1e-6),
     **FOLDS,
@@ -284,15 +176,15 @@ INFNET_MULTICLASS: Schema = {
 
 UNET: Schema = {
     **COMMON,
-    "data.images": Key(str),
-    "data.labels": Key(str),
+    "data.images": place(),
+    "data.labels": place(),
     **LICENCE,
     "data.names": Key(str, {}, named=True),
     "data.windowed": Key(str, ""),
     "data.classes": Key(int, {}, 0, 254, named=True),
-    "data.window_hu": numbers([]),
+    "data.window_hu": numbers([], ascending=True),
     "data.spacing_mm": numbers([], low=0.01),
-    "data.normalisation_hu": numbers([]),
+    "data.normalisation_hu": numbers([], ascending=True),
     "split.published": choice("", "task1", "task1-82", default=""),
     **FOLDS,
     "model.kind": choice("plain", "residual", default="plain"),
@@ -324,8 +216,8 @@ _DUAL: Schema = {
     "model.strides": texts(),
     "patch.size": wholes(),
     "optimisation.batch": whole(2, 1),
-    "sources.images": Key(str, named=True),
-    "sources.labels": Key(str, named=True),
+    "sources.images": place(named=True),
+    "sources.labels": place(named=True),
     "pretraining.epochs": whole(1000, 1),
     "pretraining.rate": positive(1e-2),
 }

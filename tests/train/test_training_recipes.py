@@ -76,6 +76,16 @@ def test_unknown_key_in_a_file_and_missing_keys_raise(tmp_path: Path) -> None:
         ("input.mean", 0.5, "list of 3"),
         ("run.tensorboard", 1, "true or false"),
         ("seed", -1, "from 0"),
+        ("input.scales", [], "at least 1"),
+        ("input.size", 33, "multiple of 32"),
+        ("name", "../up", "letters"),
+        ("name", "a/b", "letters"),
+        ("name", "", "letters"),
+        ("name", "checkpoint", "none of checkpoint"),
+        ("data.folder", "/home/me/data", "inside the data folder"),
+        ("data.folder", "scans/../../me", "inside the data folder"),
+        ("data.folder", "C:\\\\me", "inside the data folder"),
+        ("model.backbone", "../weights.pt", "inside the data folder"),
     ],
 )
 def test_value_out_of_range_names_key_got_and_expected(key: str, value: object, expected: str) -> None:
@@ -100,6 +110,23 @@ def test_text_of_the_command_line_is_read_as_the_type_of_the_key(key: str, text:
         place = place[part]
     assert place == value
     assert type(place) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "value", "expected"),
+    [
+        ("miniseg-paper", "optimisation.scales", [], "at least 1"),
+        ("miniseg-infection", "input.window_hu", [250.0, -1250.0], "first below the second"),
+        ("infnet-multiclass", "input.size", 40, "multiple of 16"),
+        ("unet", "data.window_hu", [250.0, -1250.0], "first below the second"),
+        ("unet", "data.normalisation_hu", [250.0, -1250.0, 0.0, 1.0], "first below the second"),
+        ("transfer", "sources.images", {"../up": "a"}, "letters, digits"),
+        ("transfer", "sources.images", {"up": "../a"}, "inside the data folder"),
+    ],
+)
+def test_value_that_no_training_can_use_is_refused(recipe: str, key: str, value: object, expected: str) -> None:
+    with pytest.raises(ValueRangeError, match=rf"{key}: got .*{expected}"):
+        read_recipe(recipe, {key: value})
 
 
 def test_table_of_names_is_one_value() -> None:
