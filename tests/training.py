@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from covfast.train.data import Slices
 from covfast.train.distributed import Share
+from covfast.train.loop import Trainer, run
 from covfast.train.recipe import read_recipe
 from covfast.train.systems.base import System
 
@@ -93,6 +95,24 @@ class Toy(System):
 
     def validate(self, module: nn.Module, device: torch.device) -> float | None:
         return self.scores.pop(0) if self.scores else None
+
+
+class Kill(Exception):
+    """What ends a run in the middle."""
+
+
+def run_until(trainer: Trainer, out: Path, turn: int) -> None:
+    """Train up to a turn, then end as by a kill: nothing more is written."""
+    draw: Any = trainer.system.draw
+
+    def cut(number: int, *rest: Any) -> Any:
+        if number == turn:
+            raise Kill
+        return draw(number, *rest)
+
+    trainer.system.draw = cut  # type: ignore[method-assign]
+    with contextlib.suppress(Kill):
+        run(trainer, out)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

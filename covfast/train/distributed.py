@@ -14,12 +14,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from covfast.errors import DeviceError, ValueRangeError, describe
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other: one may prepare volumes or validate while the others stand by. Of a process
+that dies torchrun ends the others at once."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,26 @@ class Share:
             )
         part = count // self.world
         return values[self.rank * part : (self.rank + 1) * part]
+
+    def dealt(self, values: Tensor) -> Tensor:
+        """This process's part of (N, ...) for any N >= 1: parts differ by one at most; the first row instead of none.
+
+        `weight` goes with it.
+        """
+        start, end = self._span(len(values))
+        return values[start:end] if end > start else values[:1]
+
+    def weight(self, count: int) -> Tensor:
+        """() float32 factor of the loss of a part that `dealt` gave: part * world / N, so that all samples count alike.
+
+        Args:
+            count: N of the whole batch.
+        """
+        start, end = self._span(count)
+        return torch.tensor((end - start) * self.world / count)
+
+    def _span(self, count: int) -> tuple[int, int]:
+        return self.rank * count // self.world, (self.rank + 1) * count // self.world
 
     def gather(self, value: Any) -> list[Any]:
         """`value` of every process, by rank."""
@@ -112,7 +137,7 @@ def joined(device: torch.device) -> Iterator[Share]:
         yield Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
         return
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise DeviceError(describe("torchrun", str(error).splitlines()[0], f"{world} processes")) from error
     try:

@@ -30,6 +30,8 @@ from covfast.train.systems.base import System
 log = logging.getLogger("covfast")
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+WEIGHT = "weight"
+"""Key of a batch: factor of its loss (`Share.weight`), 1 where there is none."""
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, total), as `covfast segment` reports it."""
@@ -130,11 +132,13 @@ class Trainer:
     def advance(self, batch: Batch) -> Tensor:
         """One optimiser step; returns the loss, a scalar on the device."""
         batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
+        weight = batch.pop(WEIGHT, None)
         rate = self.system.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("rate_multiplier", 1.0)
         with torch.amp.autocast("cuda", torch.float16, enabled=self.mixed):
             loss = self.system.loss(self.network, batch, self.step)
+        loss = loss if weight is None else loss * weight
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
@@ -209,13 +213,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise FormatError(describe(path.name, type(error).__name__, expected, "delete it to begin anew")) from error
 
 
-def run(trainer: Trainer, out: Path, stop_at: int | None = None, progress: Progress | None = None) -> nn.Module:
+def run(trainer: Trainer, out: Path, progress: Progress | None = None) -> nn.Module:
     """Train to the end, from `out/checkpoint.pt` where it exists, and return the network that is kept.
 
     Args:
         trainer: A fresh trainer.
         out: Folder for `checkpoint.pt`, `best.pt` and `log.csv`.
-        stop_at: Leave at the first turn from this step on, as a kill would: nothing more is written.
         progress: Called once a turn.
 
     Returns:
@@ -230,13 +233,12 @@ def run(trainer: Trainer, out: Path, stop_at: int | None = None, progress: Progr
     if (out / CHECKPOINT).exists():
         trainer.load(read_checkpoint(out / CHECKPOINT))
     settings, each = trainer.table["run"], trainer.system.steps_a_turn
-    end = trainer.steps if stop_at is None else min(stop_at, trainer.steps)
     is_first = trainer.share.rank == 0
     rows = Log(out, trainer.step, settings["tensorboard"], is_first)
     turns = (trainer.step // each, 0 if trainer.is_stopped else trainer.system.turns)
     with Feeder(trainer.draw, *turns, trainer.generator, settings["prefetch"]) as feeder:
         watch = _Watch(trainer, feeder)
-        while trainer.step < end and not trainer.is_stopped:
+        while trainer.step < trainer.steps and not trainer.is_stopped:
             before = trainer.step
             batches, after = feeder.next()
             watch.losses += [trainer.advance(batch) for batch in batches]

@@ -108,7 +108,7 @@ def test_best_weights_are_kept_and_training_stops_when_no_score_is_better(tmp_pa
     trainer = Trainer(Toy(table, turns=20, scores=(0.1, 0.5, 0.4, 0.3, 0.9)))
     kept = run(trainer, tmp_path)
     assert (trainer.step, trainer.best, trainer.is_stopped) == (4, 0.5, True)
-    best = run(Trainer(Toy(toy_table(), turns=20)), make(tmp_path / "plain"), stop_at=2)
+    best = run(Trainer(Toy(toy_table(), turns=2)), make(tmp_path / "plain"))
     assert same(kept.state_dict(), best.state_dict())
     assert [row["score"] for row in read_log(tmp_path / "log.csv")] == ["0.10000", "0.50000", "0.40000", "0.30000"]
     again = Trainer(Toy(table, turns=20, scores=(0.9,)))

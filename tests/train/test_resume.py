@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import Toy, bright_squares, infection_table, same, toy_table  # noqa: E402
+from training import Toy, bright_squares, infection_table, run_until, same, toy_table  # noqa: E402
 
 from covfast.errors import FormatError, OutputError, ValueRangeError  # noqa: E402
 from covfast.train.logs import read_log  # noqa: E402
@@ -32,7 +32,7 @@ def folder(path: Path) -> Path:
 def test_resumed_run_gives_the_weights_and_the_log_of_an_unkilled_one(tmp_path: Path, stop: int, prefetch: int) -> None:
     table = toy_table(prefetch=prefetch, interval=2)
     whole = run(Trainer(Toy(table)), folder(tmp_path / "whole")).state_dict()
-    run(Trainer(Toy(table)), folder(tmp_path / "cut"), stop_at=stop)
+    run_until(Trainer(Toy(table)), folder(tmp_path / "cut"), stop)
     torch.manual_seed(99)
     torch.rand(5)
     resumed = run(Trainer(Toy(table)), tmp_path / "cut").state_dict()
@@ -47,7 +47,7 @@ def test_miniseg_infection_resumes_to_the_same_bits(tmp_path: Path) -> None:
         return Trainer(MiniSegInfection(infection_table(), bright_squares()))
 
     whole = run(trainer(), folder(tmp_path / "whole")).state_dict()
-    run(trainer(), folder(tmp_path / "cut"), stop_at=5)
+    run_until(trainer(), folder(tmp_path / "cut"), 5)
     assert same(whole, run(trainer(), tmp_path / "cut").state_dict())
 
 
@@ -94,7 +94,7 @@ def test_finished_run_is_only_read(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_an_output_error_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    run(Trainer(Toy(toy_table())), tmp_path, stop_at=5)
+    run_until(Trainer(Toy(toy_table())), tmp_path, 5)
     good = (tmp_path / CHECKPOINT).read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -120,7 +120,7 @@ def test_checkpoint_that_cannot_be_read_is_named(tmp_path: Path, content: bytes)
 
 
 def test_checkpoint_of_more_processes_is_refused(tmp_path: Path) -> None:
-    run(Trainer(Toy(toy_table())), tmp_path, stop_at=4)
+    run_until(Trainer(Toy(toy_table())), tmp_path, 4)
     state: dict[str, Any] = read_checkpoint(tmp_path / CHECKPOINT)
     write({**state, "dropout": state["dropout"] * 2}, tmp_path / CHECKPOINT)
     with pytest.raises(ValueRangeError, match="2 of the checkpoint"):

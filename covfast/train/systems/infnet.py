@@ -19,7 +19,7 @@ from covfast.errors import FormatError, ValueRangeError, WeightsError, describe,
 from covfast.models import InfNet
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
-from covfast.train.loop import read_checkpoint
+from covfast.train.loop import WEIGHT, read_checkpoint
 from covfast.train.losses import infnet_loss
 from covfast.train.recipe import Recipe
 from covfast.train.schedules import infnet_rate
@@ -102,11 +102,12 @@ class InfNetSystem(System):
 
     def draw(self, turn: int, generator: torch.Generator, share: Share) -> list[Batch]:
         """The same slices at every size."""
-        which = share.of(self.order.indices(turn)).tolist()
+        indices = self.order.indices(turn)
+        which, weight = share.dealt(indices).tolist(), share.weight(len(indices))
         given = self.table["input"]
         image = normalised(self.train.stack("image", which), given["mean"], given["std"])
         parts = {"image": image, "mask": self.train.stack("mask", which), "edge": self.train.stack("edge", which)}
-        return [{key: resized(part, size) for key, part in parts.items()} for size in self.sizes]
+        return [{**{key: resized(x, size) for key, x in parts.items()}, WEIGHT: weight} for size in self.sizes]
 
     def rate(self, step: int) -> float:
         """Adam's rate with the code's decay, or with the paper's."""

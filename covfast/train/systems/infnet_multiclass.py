@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from covfast.models import InfNetMultiClass
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
+from covfast.train.loop import WEIGHT
 from covfast.train.losses import multiclass_bce
 from covfast.train.recipe import Recipe
 from covfast.train.systems.base import Epochs, System, dice, fold_sides, mean
@@ -55,8 +56,9 @@ class MultiClassSystem(System):
 
     def draw(self, turn: int, generator: torch.Generator, share: Share) -> list[Batch]:
         """Slices in shuffled order."""
-        names = [self.train[i] for i in share.of(self.order.indices(turn)).tolist()]
-        return [{"x": self.inputs(names), "y": self.labels(names)}]
+        indices = self.order.indices(turn)
+        names = [self.train[i] for i in share.dealt(indices).tolist()]
+        return [{"x": self.inputs(names), "y": self.labels(names), WEIGHT: share.weight(len(indices))}]
 
     def inputs(self, names: Sequence[str]) -> Tensor:
         """(N, 6, size, size): the slice, blue first, and its infection map, both normalised as ImageNet's pictures."""

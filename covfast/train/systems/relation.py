@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from covfast.errors import ValueRangeError, describe
 from covfast.models.relation import RelationUNet
+from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.losses import ramp_up, relation_loss
+from covfast.train.recipe import Recipe
 from covfast.train.systems.cases import target_volumes
 from covfast.train.systems.stage import Context, run_stage
 from covfast.train.systems.transfer import pretrain
@@ -28,18 +30,11 @@ class RelationSystem(PatchSystem):
     Args:
         table, train, held, read: As of `PatchSystem`.
         pretrained: State dict of a U-Net of other lesions, whose encoder the general one begins as.
-
-    Raises:
-        ValueRangeError: Relations among the samples of a batch of one.
     """
 
     def __init__(self, *arguments: Any, pretrained: Mapping[str, Tensor]) -> None:
         super().__init__(*arguments)
         self.pretrained = pretrained
-        batch, between = self.table["optimisation"]["batch"], self.table["relation"]["between"]
-        if between == "samples" and batch < 2:
-            hint = 'a single sample has no relations; relation.between = "channels" takes one'
-            raise ValueRangeError(describe("optimisation.batch", str(batch), "2 or more", hint))
 
     def build(self) -> nn.Module:
         """Both encoders and the decoder."""
@@ -57,8 +52,18 @@ class RelationSystem(PatchSystem):
         return self.segmentation(found.logits, batch["labels"]) + weight * relations
 
 
+def check_samples(table: Recipe, share: Share) -> None:
+    """Raises: ValueRangeError: relations among samples, and a process has less than two of a batch."""
+    batch = table["optimisation"]["batch"]
+    if table["relation"]["between"] == "samples" and batch < 2 * share.world:
+        got = str(batch) if share.world == 1 else f"{batch} for {share.world} processes"
+        hint = 'a single sample has no relations; relation.between = "channels" takes one'
+        raise ValueRangeError(describe("optimisation.batch", got, f"{2 * share.world} or more", hint))
+
+
 def run(context: Context) -> nn.Module:
     """Pre-train on the pooled lesions, then train both encoders on the target."""
+    check_samples(context.table, context.share)
     with context.share.in_turn():
         target = target_volumes(context.table, context.data, context.out)
     pretrained = pretrain(context, is_pooled=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,6 @@ class Pretraining(PatchSystem):
         read: Files that they come from.
         is_pooled: One head for all data sets, whose foreground is one class, instead of one each.
     """
-
-    has_unused: ClassVar[bool] = True
 
     def __init__(
         self, table: Recipe, sources: Mapping[str, Volumes], read: list[Path] | None = None, is_pooled: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ class PatchSystem(System):
         held: Held-out volumes; validation is the mean Dice of the foreground classes over them.
         read: Files that they come from, for the record.
     """
+
+    has_unused: ClassVar[bool] = True  # the lowest level of deep supervision weighs 0
 
     def __init__(self, table: Recipe, train: Volumes, held: Volumes | None = None, read: Sequence[Path] = ()) -> None:
         super().__init__(table)
