@@ -90,10 +90,11 @@ def package(run: str | os.PathLike[str]) -> Path:
 
 def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) -> Path:
     """One training of a resolved recipe; returns the path of its weights."""
+    from covfast.outputs import make_folder
     from covfast.train.distributed import choose_device, joined
     from covfast.train.loop import write
     from covfast.train.publish import KINDS
-    from covfast.train.record import Record, make_folder
+    from covfast.train.record import Record
     from covfast.train.systems import run_system
     from covfast.train.systems.stage import Context
 

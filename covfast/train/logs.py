@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covfast.errors import BackendUnavailable, OutputError, describe
-from covfast.train.record import replace_text
+from covfast.outputs import replace_text
 
 COLUMNS = ("step", "loss", "rate", "seconds", "waiting_percent", "score")
 """waiting_percent: part of the interval's time in which the loop waited for data; score: of the validation at this

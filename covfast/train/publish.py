@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covfast.errors import FormatError, ValueRangeError, WeightsError, describe, file_name
+from covfast.outputs import replace_text
 from covfast.package import canonical, read_metadata
 from covfast.train.recipe import Recipe, flatten
-from covfast.train.record import NAME, digest, read_record, replace_text
+from covfast.train.record import NAME, digest, read_record
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,11 +9,11 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from covfast.errors import FormatError, OutputError, ValueRangeError, describe
+from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.info import versions
-from covfast.outputs import replace_file
+from covfast.outputs import replace_text
 from covfast.train.recipe import Recipe, flatten
 
 NAME = "run.json"
@@ -132,21 +132,3 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return None if done.returncode else done.stdout.strip()
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Makes a file hold a text, in one step. Raises: OutputError: as `replace_file`."""
-
-    def fill(file: IO[bytes]) -> None:
-        file.write(text.encode())
-
-    replace_file(path, fill)
-
-
-def make_folder(path: Path) -> Path:
-    """The folder, made where it is missing. Raises: OutputError: it cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(describe(path.name, error.strerror or "an error", "a folder that can be written")) from None
-    return path

@@ -14,16 +14,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from covfast import io
 from covfast.errors import FormatError, GeometryError, ShapeError, ValueRangeError, describe
-from covfast.outputs import replace_file
+from covfast.outputs import make_folder, replace_file, replace_text
 from covfast.resample_ops import resample_labels, resize_spline
-from covfast.train.record import digest, make_folder
+from covfast.train.record import digest
 from covfast.volume import Geometry, Segmentation, Volume
 
 Floats = npt.NDArray[np.float32]
@@ -186,7 +186,7 @@ def prepare(cases: Sequence[Case], folder: Path, how: Preparation | None = None)
         _save(path, normalisation(np.load(path)))
     highest = max(how.classes.values()) if how.classes else max(fact["highest"] for fact in facts.values())
     index = {"key": key, "classes": highest + 1, "normalisation": asdict(normalisation), "cases": facts}
-    _write(folder / INDEX, json.dumps(index, indent=1))
+    replace_text(folder / INDEX, json.dumps(index, indent=1))
     return Volumes(folder, index)
 
 
@@ -288,13 +288,6 @@ def _places(labels: Labels) -> npt.NDArray[np.int32]:
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     replace_file(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def _write(path: Path, text: str) -> None:
-    def fill(file: IO[bytes]) -> None:
-        file.write(text.encode())
-
-    replace_file(path, fill)
 
 
 def _check_names(cases: Sequence[Case]) -> None:

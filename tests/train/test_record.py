@@ -15,8 +15,9 @@ from training import semiseg_folder  # noqa: E402
 import covfast  # noqa: E402
 from covfast.cli import main  # noqa: E402
 from covfast.errors import FormatError, OutputError, ValueRangeError  # noqa: E402
+from covfast.outputs import make_folder  # noqa: E402
 from covfast.train import train  # noqa: E402
-from covfast.train.record import Record, commit, make_folder  # noqa: E402
+from covfast.train.record import Record, commit  # noqa: E402
 
 CHANGES = {
     "threads": 1, "run.device": "cpu", "model.width": 4, "input.size": 32, "split.folds": 2, "optimisation.epochs": 1,

@@ -8,19 +8,15 @@ from typing import Any
 
 from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.io import image_suffix
+from covfast.protocols.datasets import WINDOW_HU, case_name
 from covfast.protocols.splits import task1_folds
 from covfast.train.recipe import Recipe
 from covfast.train.systems.base import fold_sides
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
 
-WINDOWED_HU = (-1250.0, 250.0)
-"""What the benchmark's windowed cases were cut to before they were stored."""
 
-_TAILS = ("_0000", "_mask")
-
-
-def listed(folder: Path) -> dict[str, Path]:
-    """Case -> file; nnU-Net's channel `_0000` and a `_mask` behind the name do not count.
+def listed(folder: Path, kind: str) -> dict[str, Path]:
+    """Case -> file; of names as `covfast.protocols.datasets.case_name` of this kind.
 
     Raises:
         FormatError: No such folder, nothing in it, or two files of a case.
@@ -32,8 +28,7 @@ def listed(folder: Path) -> dict[str, Path]:
         suffix = image_suffix(path)
         if not suffix or path.name.startswith("."):
             continue
-        name = path.name[: -len(suffix)]
-        name = next((name.removesuffix(tail) for tail in _TAILS if name.endswith(tail)), name)
+        name = case_name(path.name[: -len(suffix)], kind)
         if name in found:
             raise FormatError(describe(path.name, f"beside {found[name].name}", "one file of a case"))
         found[name] = path
@@ -52,14 +47,14 @@ def matched(images: Path, labels: Path, windowed: str = "") -> list[Case]:
     Raises:
         FormatError: A file without its fellow; the message names it.
     """
-    scans, masks = listed(images), listed(labels)
+    scans, masks = listed(images, "images"), listed(labels, "truths")
     for name in sorted({*scans, *masks}):
         if name not in masks:
             raise FormatError(describe(scans[name].name, f"no mask in {labels.name}", "one of that name"))
         if name not in scans:
             raise FormatError(describe(masks[name].name, f"no image in {images.name}", "one of that name"))
     return [
-        Case(name, path, masks[name], input_window=WINDOWED_HU if windowed and name.startswith(windowed) else None)
+        Case(name, path, masks[name], input_window=WINDOW_HU if windowed and name.startswith(windowed) else None)
         for name, path in scans.items()
     ]
 

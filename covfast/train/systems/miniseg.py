@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.models import MiniSeg
+from covfast.protocols.miniseg_sets import volume_of
 from covfast.protocols.splits import miniseg_folds
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
@@ -150,7 +151,7 @@ def sides(table: Recipe, names: Sequence[str]) -> tuple[list[str], list[str]]:
         ValueRangeError: No such fold.
     """
     split = table["split"]
-    volumes = {name: name if split["published"] in ("", "ct100") else name.rpartition("_")[0] for name in names}
+    volumes = {name: volume_of(split["published"] or "ct100", name) for name in names}
     if split["published"]:
         fold = miniseg_folds(split["published"])[_published_fold(split)]
         for case in (*fold.train, *fold.test):

@@ -24,10 +24,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from covfast.errors import ValueRangeError, describe
-from covfast.outputs import replace_file
+from covfast.outputs import make_folder, replace_file
 from covfast.train.loop import read_checkpoint, write
 from covfast.train.recipe import Recipe
-from covfast.train.record import make_folder
 from covfast.train.systems.edges import mask_edge
 from covfast.train.systems.infnet import InfNetSystem, Source, beginning, labelled, predict
 from covfast.train.systems.pictures import Part, Pictures

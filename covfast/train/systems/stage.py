@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from covfast.outputs import make_folder
 from covfast.train.distributed import Share
 from covfast.train.loop import Progress, Trainer, run
 from covfast.train.recipe import Recipe
-from covfast.train.record import Record, make_folder
+from covfast.train.record import Record
 from covfast.train.systems.base import System
 
 
