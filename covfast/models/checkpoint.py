@@ -27,6 +27,9 @@ from covfast.volume import LABELS
 if TYPE_CHECKING:
     from covfast.models.result_files import ResultFiles
 
+PICTURES_HU = (-1250.0, 250.0)
+"""Window of the pictures that slice networks were trained on: assumed, published files do not tell it."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -281,18 +284,23 @@ def import_checkpoint(
         raise FormatError(describe(file_name(path), "no such file or folder", "published weights"))
     choice = Choice(None if folds is None else tuple(folds), checkpoint, configuration, postprocessing)
     found = _import_folder(path, format, choice) if fill is None else None
-    if found is not None:
-        return found
-    if choice != Choice(postprocessing=postprocessing):
+    return _import_files(path, format, choice, fill) if found is None else found
+
+
+def _import_files(
+    path: str | os.PathLike[str], format: str | None, choice: Choice, fill: str | os.PathLike[str] | None
+) -> Checkpoint:
+    """What a weight file holds, of lobes with the lungs of the file `fill`; arguments as for `import_checkpoint`."""
+    if choice != Choice(postprocessing=choice.postprocessing):
         raise ValueRangeError(
             describe("folds, checkpoint, configuration", file_name(path), "a folder of trained models")
         )
-    one = _import_file(path, format, postprocessing)
+    one = _import_file(path, format, choice.postprocessing)
     if fill is None:
         return one
     from covfast.models.lungmask import fuse
 
-    return fuse(one, _import_file(fill, format, postprocessing))
+    return fuse(one, _import_file(fill, format, choice.postprocessing))
 
 
 def _import_file(path: str | os.PathLike[str], format: str | None, postprocessing: bool | None) -> Checkpoint:

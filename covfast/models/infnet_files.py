@@ -10,7 +10,7 @@ from torch import Tensor
 
 from covfast.errors import WeightsError, describe
 from covfast.models import infnet_multiclass
-from covfast.models.checkpoint import Checkpoint, slice_recipe
+from covfast.models.checkpoint import PICTURES_HU, Checkpoint, slice_recipe
 from covfast.models.infnet import MULTIPLE, InfNet, TwoClasses
 from covfast.models.infnet_multiclass import InfNetMultiClass
 from covfast.models.res2net import EXPANSION
@@ -20,8 +20,6 @@ SIZE = 352
 """Side of the square that Inf-Net's pictures are brought to."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, in 0 to 1: Inf-Net's input is normalised with them."""
-WINDOW_HU = (-1250.0, 250.0)
-"""Assumed: the published training pictures do not tell theirs."""
 
 _LICENCE_NOTE = (
     "The weight files state no licence: their repository is under the MIT licence, the pictures they were trained on "
@@ -64,7 +62,7 @@ def read(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
     """
     module = build(tensors, name)
     shape = (1, module.resnet.conv1[0].in_channels, SIZE, SIZE)
-    recipe = slice_recipe(WINDOW_HU, SIZE, IMAGENET_MEAN, IMAGENET_STD, 10.0)
+    recipe = slice_recipe(PICTURES_HU, SIZE, IMAGENET_MEAN, IMAGENET_STD, 10.0)
     return Checkpoint(TwoClasses(module).eval(), recipe, "infnet", _NOTES, input_shape=shape, multiple=MULTIPLE)
 
 

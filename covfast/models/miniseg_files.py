@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from covfast.errors import ValueRangeError, WeightsError, describe
-from covfast.models.checkpoint import Checkpoint, slice_recipe
+from covfast.models.checkpoint import PICTURES_HU, Checkpoint, slice_recipe
 from covfast.models.miniseg import MiniSeg
 from covfast.models.state_dict import load_checked
 
@@ -50,5 +50,5 @@ def read(tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
     Raises:
         WeightsError: As `build`.
     """
-    recipe = slice_recipe((-1250.0, 250.0), 512, 0.0, 1.0, 10.0)
+    recipe = slice_recipe(PICTURES_HU, 512, 0.0, 1.0, 10.0)
     return Checkpoint(build(tensors, name), recipe, "miniseg", _NOTES, licence="CC-BY-NC-SA-4.0")

@@ -18,7 +18,7 @@ from covfast import package  # noqa: E402
 from covfast.cli import main  # noqa: E402
 from covfast.errors import ValueRangeError, WeightsError  # noqa: E402
 from covfast.models import Checkpoint, InfNet, import_checkpoint, infnet, infnet_files  # noqa: E402
-from covfast.models.checkpoint import slice_recipe  # noqa: E402
+from covfast.models.checkpoint import PICTURES_HU, slice_recipe  # noqa: E402
 from covfast.models.infnet import TwoClasses  # noqa: E402
 from covfast.phantom import Phantom  # noqa: E402
 
@@ -213,9 +213,7 @@ class Grey(nn.Module):
 
 def test_recipe_labels_a_probability_above_a_half_within_the_lungs(tmp_path: Path, small_phantom: Phantom) -> None:
     network = Grey(infnet_files.IMAGENET_MEAN, infnet_files.IMAGENET_STD)
-    recipe = slice_recipe(
-        infnet_files.WINDOW_HU, 96, infnet_files.IMAGENET_MEAN, infnet_files.IMAGENET_STD, margin_mm=10.0
-    )
+    recipe = slice_recipe(PICTURES_HU, 96, infnet_files.IMAGENET_MEAN, infnet_files.IMAGENET_STD, margin_mm=10.0)
     checkpoint = Checkpoint(TwoClasses(network), recipe, "infnet", multiple=32)
     checkpoint.export(tmp_path / "m.covfast", input_shape=(1, 3, 96, 96))
     result = covfast.Segmenter(tmp_path / "m.covfast")(small_phantom.volume)
