@@ -7,7 +7,7 @@ import json
 import logging
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ log = logging.getLogger("covfast")
 
 _FILES = (*(f"fold_{number}/report.json" for number in range(5)), "benchmark.json")
 _PARTS = ("lung", "infection", "union")
+_SEMISEG_TRAINING = "TrainingSet/LungInfection-Train/Doctor-label"
 
 
 def add_parser(commands: Any) -> None:
@@ -218,9 +219,17 @@ def _recipe_objections(args: argparse.Namespace, protocol: Protocol, found: Foun
 
     table = read_recipe(args.recipe)
     require_labels(table, is_picture=found.part.is_picture)
-    split = table.get("split", {}).get("published", "")
-    matches = split and protocol.name in (f"miniseg-{split}", *(f"{split}-{part}" for part in _PARTS))
-    return [] if matches else ["a recipe that trains on another split"]
+    return [] if _trains_on_split(table, protocol) else ["a recipe that trains on another split"]
+
+
+def _trains_on_split(table: Mapping[str, Any], protocol: Protocol) -> bool:
+    """Whether a recipe trains on the protocol's training cases: a published fold, or all slices of COVID-SemiSeg's."""
+    split = table["split"]
+    if split.get("published"):
+        names = f"miniseg-{split['published']}", *(f"{split['published']}-{part}" for part in _PARTS)
+        return protocol.name in names
+    folder = table.get("data", {}).get("folder", "")
+    return protocol.name == "semiseg" and folder.endswith(_SEMISEG_TRAINING) and split["folds"] == 1
 
 
 def _complain(result: BenchmarkResult) -> None:

@@ -14,9 +14,11 @@ from protocol_folders import save_ctseg, save_predictions, save_semiseg
 
 import covfast
 from covfast.cli import main
+from covfast.cli.benchmark import _trains_on_split
 from covfast.phantom import Phantom
 from covfast.protocols import PROTOCOLS
 from covfast.protocols.splits import ctseg_cases, task1_folds
+from covfast.train.recipe import read_recipe
 from covfast.volume import Segmentation, Volume
 
 SCHEMA = json.loads(resources.files("covfast").joinpath("schemas/benchmark.schema.json").read_text(encoding="utf-8"))
@@ -189,9 +191,6 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
     assert "--predictions" in err
 
 
-TABLE = {"name": "tiny", "system": "miniseg-infection", "split": {"published": "task1-82"}}
-
-
 def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
     import covfast.train
     from covfast.models.store import find
@@ -204,19 +203,40 @@ def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, 
         return Path(out) / f"fold_{fold}" / "tiny.pt"
 
     monkeypatch.setattr(covfast.train, "train", train)
-    monkeypatch.setattr(covfast.train, "read_recipe", lambda recipe: TABLE)
     monkeypatch.setattr(covfast.train, "package", lambda run: find(model))
     save_ctseg(tmp_path / "data", ("coronacases_008", "coronacases_009"))
-    words = ("--data", tmp_path / "data", "--recipe", "tiny", "-o", tmp_path / "out", "--threads", 1)
-    code, out, _ = run("task1-82-infection", *words)
+    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", "--threads", 1)
+    code, out, _ = run("task1-infection", *words)
     assert code == 8  # no lungs in these blocks, and 18 cases are missing
-    assert seen == [("tiny", "training", number) for number in range(5)]
-    assert "another split" not in out
+    assert seen == [("unet", "training", number) for number in range(5)]
     save_semiseg(tmp_path, 3)
-    code, out, err = run("semiseg", "--data", tmp_path, "--recipe", "tiny", "-o", tmp_path / "out2")
-    assert code == 0, err
-    assert seen[-1] == ("tiny", "training", None)
-    assert "not comparable: a recipe that trains on another split" in out
+    for recipe, is_split in (("infnet", True), ("semi-infnet", True), ("miniseg-infection", False)):
+        words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, "--threads", 1)
+        code, out, err = run("semiseg", *words)
+        assert code == 0, err
+        assert seen[-1] == (recipe, "training", None)
+        assert ("a recipe that trains on another split" in out) is not is_split
+
+
+@pytest.mark.parametrize(
+    ("recipe", "protocols"),
+    [
+        ("unet", {"task1-lung", "task1-infection", "task1-union"}),
+        ("transfer", {"task1-lung", "task1-infection", "task1-union"}),
+        ("relation", {"task1-lung", "task1-infection", "task1-union"}),
+        ("miniseg-paper", {"miniseg-ct100"}),
+        ("infnet", {"semiseg"}),
+        ("semi-infnet", {"semiseg"}),
+        ("miniseg-infection", set()),
+    ],
+)
+def test_each_shipped_recipe_trains_on_the_split_of_its_protocols(recipe: str, protocols: set[str]) -> None:
+    table = read_recipe(recipe)
+    assert {name for name, protocol in PROTOCOLS.items() if _trains_on_split(table, protocol)} == protocols
+
+
+def test_slices_of_semiseg_in_folds_are_another_split() -> None:
+    assert not _trains_on_split(read_recipe("infnet", {"split.folds": 5}), PROTOCOLS["semiseg"])
 
 
 RECIPE = """
