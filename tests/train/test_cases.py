@@ -29,5 +29,5 @@ def test_a_channel_behind_an_image_and_mask_behind_a_mask_do_not_count(tmp_path:
 def test_a_channel_is_no_tail_of_a_mask_nor_the_other_way_round(
     tmp_path: Path, images: list[str], masks: list[str]
 ) -> None:
-    with pytest.raises(FormatError, match=f"{images[0]}.nii.gz: got no mask"):
+    with pytest.raises(FormatError, match=r"got no (mask|image)"):
         matched(*folders(tmp_path, images, masks))
