@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from covfast.cli import options
@@ -38,5 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from covfast.train import train
 
     with progress(args.progress) as shown:
-        train(args.recipe, args.data, args.output, set=changes(args), fold=args.fold, progress=shown)
+        weights = train(args.recipe, args.data, args.output, set=changes(args), fold=args.fold, progress=shown)
+    if os.environ.get("RANK", "0") == "0":  # torchrun's first process
+        print(weights)
     return 0

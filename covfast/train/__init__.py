@@ -45,8 +45,10 @@ def train(
         BackendUnavailable: torch is not installed.
         DeviceError: `run.device` is absent.
         FormatError: Recipe, data or checkpoint cannot be read; the message names the file.
-        OutputError: Something cannot be written; the last good checkpoint is still there.
-        ValueRangeError: An unknown key, a value out of range, no such fold, or `out` holds a run of another recipe.
+        OutputError: Something cannot be written, the last good checkpoint is still there; or another training is at
+            work in `out`.
+        ValueRangeError: An unknown key, a value out of range, no such fold, or `out` holds a run of another recipe or
+            of other data.
     """
     table, folder, source = read_recipe(recipe, set), Path(out), Path(data)
     try:
@@ -90,8 +92,11 @@ def package(run: str | os.PathLike[str]) -> Path:
 
 def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) -> Path:
     """One training of a resolved recipe; returns the path of its weights."""
+    from contextlib import nullcontext
+
     from covfast.outputs import make_folder
     from covfast.train.distributed import choose_device, joined
+    from covfast.train.lock import locked
     from covfast.train.loop import write
     from covfast.train.publish import KINDS
     from covfast.train.record import Record
@@ -100,7 +105,7 @@ def _train_one(table: Recipe, data: Path, out: Path, progress: Progress | None) 
 
     device = choose_device(table["run"]["device"])
     make_folder(out)
-    with joined(device) as share:
+    with joined(device) as share, locked(out) if share.rank == 0 else nullcontext():
         with share.in_turn():
             record = Record(out, table, share.rank == 0)
         module = run_system(Context(table, data, out, device, share, record, progress))

@@ -6,8 +6,10 @@ Every slice is stored as 8 bits of the window [-1250, 250] HU, stretched to STOR
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from PIL import Image
 from covfast.errors import FormatError, describe
 from covfast.outputs import replace_file
 from covfast.train.align import CASES, GRID, Match, locate, smooth_offsets, upright
+from covfast.train.record import digest
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -264,24 +267,57 @@ def expert_mask(
 
 
 def read_slices(data: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> Slices:
-    """All slices of the three sets, from the cache file where one is given and exists (it is written otherwise).
+    """All slices of the three sets, from the cache file where one is given and was made of the same pictures.
+
+    A cache of other pictures, or one that cannot be read, is written anew.
 
     Raises:
         FormatError: A folder or file is missing, cannot be read, or is of another size than its slice.
     """
-    if cache is not None and Path(cache).exists():
-        with np.load(cache) as held:
-            texts = [tuple(str(value) for value in held[key]) for key in ("cases", "kinds", "names")]
-            return Slices(held["images"], held["masks"], held["lungs"], *texts)
     root = Path(data)
+    key = "" if cache is None else content_key(root)
+    held = None if cache is None else cached_slices(Path(cache), key)
+    if held is not None:
+        return held
     for folder in (DOCTOR, PSEUDO, PNG):
         if not (root / folder).is_dir():
             raise FormatError(describe("data", f"no folder {folder}", f"{DOCTOR}, {PSEUDO} and {PNG}"))
     slices = gather([*doctor_slices(root), *aligned_slices(root), *png_slices(root)])
     if cache is not None:
-        arrays: dict[str, Any] = {key: np.array(value) for key, value in vars(slices).items()}
-        replace_file(Path(cache), lambda file: np.savez(file, **arrays))
+        write_slices(slices, Path(cache), key)
     return slices
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The JPEG and PNG files under a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def content_key(data: Path) -> str:
+    """SHA-256 of what slices are made of: names and contents of the pictures of the three sets, and how."""
+    total = hashlib.sha256(f"1 {STORED} {GRID} {LEAST_SCORE}".encode())
+    for folder in (DOCTOR, PSEUDO, PNG):
+        for path in picture_files(data / folder):
+            total.update(f"{path.relative_to(data).as_posix()} {digest(path)}\n".encode())
+    return total.hexdigest()
+
+
+def write_slices(slices: Slices, cache: Path, key: str) -> None:
+    """Keep slices for `cached_slices`. Raises: OutputError: as `replace_file`."""
+    arrays: dict[str, Any] = {name: np.array(value) for name, value in vars(slices).items()}
+    replace_file(cache, lambda file: np.savez(file, key=np.array(key), **arrays))
+
+
+def cached_slices(cache: Path, key: str) -> Slices | None:
+    """The slices of a cache; None where it is not there, damaged, or of another key."""
+    try:
+        with cache.open("rb") as file, np.load(file) as held:
+            if "key" not in held or str(held["key"]) != key:
+                return None
+            texts = [tuple(str(value) for value in held[name]) for name in ("cases", "kinds", "names")]
+            return Slices(held["images"], held["masks"], held["lungs"], *texts)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def split_cases(

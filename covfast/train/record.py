@@ -19,8 +19,8 @@ from covfast.train.recipe import Recipe, flatten
 NAME = "run.json"
 SCHEMA_VERSION = 1
 
-_FREE = ("run.", "threads")
-"""Keys that a resumed run may change: how it is carried out, not what is trained."""
+_FREE = ("run.device", "run.interval", "run.prefetch", "run.tensorboard", "run.package", "threads")
+"""Keys that a resumed run may change: no weight depends on them, but for the rounding of another device."""
 
 
 class Record:
@@ -52,9 +52,14 @@ class Record:
         }
 
     def stage(self, name: str, splits: Mapping[str, Sequence[str]], files: Sequence[Path], data: Path) -> None:
-        """Enter what a stage trains on: cases on each side, SHA-256 of every file by its place under `data`."""
+        """Enter what a stage trains on: cases on each side, SHA-256 of every file by its place under `data`.
+
+        Raises:
+            ValueRangeError: The stage began on other files; the message names one.
+        """
         if self.writes:
             hashes = {place(path, data): digest(path) for path in files}
+            _refuse_changed(self.content["stages"].get(name, {}).get("files", hashes), hashes)
             self.content["stages"][name] = {
                 "splits": {key: list(cases) for key, cases in splits.items()},
                 "files": hashes,
@@ -94,9 +99,18 @@ def _refuse_another(held: Mapping[str, Any], table: Recipe) -> None:
     """Raises ValueRangeError if the folder holds a run of another recipe."""
     before, now = flatten(held), flatten(table)
     for key in sorted({*before, *now}):
-        if not key.startswith(_FREE) and before.get(key) != now.get(key):
+        if key not in _FREE and before.get(key) != now.get(key):
             got, expected = f"{now.get(key)!r}", f"{before.get(key)!r} as the unfinished run there"
             raise ValueRangeError(describe(key, got, expected, "another folder begins anew"))
+
+
+def _refuse_changed(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises ValueRangeError if the files of an unfinished run are not those that it began with."""
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            got = "no longer a file" if name not in now else "a new file" if name not in before else "another content"
+            expected = "the data that the run there began with"
+            raise ValueRangeError(describe(name, got, expected, "another folder begins anew"))
 
 
 def place(path: Path, data: Path) -> str:

@@ -16,15 +16,20 @@ from covfast.errors import FormatError, ValueRangeError
 from covfast.train import read_recipe
 from covfast.train.align import CASES, Match, correlation, locate, smooth_offsets
 from covfast.train.data import (
+    PNG,
     Slices,
+    cached_slices,
     case_of,
+    content_key,
     doctor_slices,
     expert_mask,
     lung_box,
     pseudo_files,
     read_grey,
+    read_slices,
     split_cases,
     to_window,
+    write_slices,
 )
 
 
@@ -109,6 +114,24 @@ def test_read_grey_of_a_broken_file_names_it(tmp_path: Path) -> None:
 def make_slices(cases: list[str], kinds: list[str]) -> Slices:
     blank = np.zeros((len(cases), 4, 4), np.uint8)
     return Slices(blank, blank, blank, tuple(cases), tuple(kinds), tuple(map(str, range(len(cases)))))
+
+
+def test_cache_is_used_for_the_same_pictures_only(tmp_path: Path) -> None:
+    picture = tmp_path / PNG / "ct" / "0001.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"1")
+    cache, slices = tmp_path / "slices.npz", make_slices(["a", "b"], ["png", "doctor"])
+    write_slices(slices, cache, content_key(tmp_path))
+    held = read_slices(tmp_path, cache)
+    assert held.cases == slices.cases
+    assert np.array_equal(held.images, slices.images)
+    picture.write_bytes(b"2")
+    assert cached_slices(cache, content_key(tmp_path)) is None
+    with pytest.raises(FormatError, match="no folder"):  # not from the cache: it looks at the data again
+        read_slices(tmp_path, cache)
+    for content in (b"", b"PK\x03\x04 torn", cache.read_bytes()[:300]):
+        cache.write_bytes(content)
+        assert cached_slices(cache, "any") is None
 
 
 def test_split_leaves_no_case_on_both_sides_and_loses_none() -> None:

@@ -14,7 +14,7 @@ from training import save, semiseg_folder  # noqa: E402
 
 from covfast.errors import FormatError, ShapeError, ValueRangeError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
-from covfast.train.data import Slices, doctor_slices, gather  # noqa: E402
+from covfast.train.data import Slices, content_key, doctor_slices, gather, write_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.losses import any_lesion, lesion_type_loss  # noqa: E402
 from covfast.train.recipe import with_fold  # noqa: E402
@@ -118,15 +118,15 @@ def test_class_mask_that_does_not_fit_is_named(data: Path, kind: str, told: str)
         consolidation_masks(data, slices_of(data))
 
 
-def cached(folder: Path, slices: Slices) -> Path:
+def cached(folder: Path, data: Path) -> Path:
     """A run folder with prepared slices."""
     folder.mkdir(parents=True)
-    np.savez(folder / "slices.npz", **{key: np.array(value) for key, value in vars(slices).items()})
+    write_slices(slices_of(data), folder / "slices.npz", content_key(data))
     return folder
 
 
 def test_folds_hold_out_groups_and_the_volumes(data: Path, tmp_path: Path) -> None:
-    folder, judged = cached(tmp_path / "run", slices_of(data)), []
+    folder, judged = cached(tmp_path / "run", data), []
     for fold in (0, 1):
         system = MiniSegLesions.open(with_fold(read_recipe("miniseg-ggo", SMALL), fold), data, folder)
         held = set(system.held.cases)
@@ -141,7 +141,7 @@ def test_folds_hold_out_groups_and_the_volumes(data: Path, tmp_path: Path) -> No
 
 def test_batch_has_both_masks_on_one_grid(data: Path, tmp_path: Path) -> None:
     changes = {**SMALL, "split.folds": 1, "optimisation.shares": {"doctor": 0.6, "aligned": 0.4}}
-    system = MiniSegLesions.open(read_recipe("miniseg-ggo", changes), data, cached(tmp_path / "run", slices_of(data)))
+    system = MiniSegLesions.open(read_recipe("miniseg-ggo", changes), data, cached(tmp_path / "run", data))
     batch = system.draw(0, torch.Generator().manual_seed(1), Share())[0]
     assert batch["y"].shape == (4, 2, 32, 32)
     assert batch["known"].shape == (4, 1, 1, 1)
@@ -152,12 +152,12 @@ def test_batch_has_both_masks_on_one_grid(data: Path, tmp_path: Path) -> None:
 def test_folds_train_in_folders_of_their_own(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for fold in (0, 1):
-        cached(out / f"fold_{fold}", slices_of(data))
+        cached(out / f"fold_{fold}", data)
     train("miniseg-ggo", data, out, SMALL, fold="all")
     for fold in (0, 1):
         record = json.loads((out / f"fold_{fold}" / "run.json").read_text())
         stage = next(iter(record["stages"].values()))
-        assert not set(stage["splits"]["training"]) & set(stage["splits"]["held_out"])
+        assert not set(stage["splits"]["training"]) & set(stage["splits"]["validation"])
         assert 0.0 <= stage["best_score"] <= 1.0
         state = torch.load(out / f"fold_{fold}" / "miniseg-ggo.pt", weights_only=True)
         assert state["pred1.1.weight"].shape[0] == 3

@@ -17,7 +17,7 @@ from covfast.errors import FormatError, ValueRangeError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
 from covfast.train.align import CASES  # noqa: E402
 from covfast.train.augment import Augmentation, augment, toned  # noqa: E402
-from covfast.train.data import PNG, STORED, Slices  # noqa: E402
+from covfast.train.data import PNG, STORED, Slices, content_key, write_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.lung_slices import (  # noqa: E402
     aligned_with_lungs,
@@ -149,7 +149,7 @@ def test_training_from_pictures_holds_the_volume_out_and_resumes(tmp_path: Path)
     given = crops(("png", "aligned", "aligned"), ("coronacases_001", "coronacases_001", "coronacases_003"))
     for run in ("a", "b"):
         (tmp_path / run).mkdir()
-        np.savez(tmp_path / run / "slices.npz", **{key: np.array(value) for key, value in vars(given).items()})
+        write_slices(given, tmp_path / run / "slices.npz", content_key(data))
     one = torch.load(train("miniseg-lung", data, tmp_path / "a", SMALL), weights_only=True)
 
     def kill(stage: str, done: int, total: int) -> None:
@@ -160,17 +160,18 @@ def test_training_from_pictures_holds_the_volume_out_and_resumes(tmp_path: Path)
         train("miniseg-lung", data, tmp_path / "b", SMALL, progress=kill)
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     splits = next(iter(record["stages"].values()))["splits"]
-    assert splits["held_out"] == ["coronacases_003"]
+    assert splits["validation"] == ["coronacases_003"]
     assert "coronacases_003" not in splits["training"]
     assert same(one, torch.load(train("miniseg-lung", data, tmp_path / "b", SMALL), weights_only=True))
 
 
 def test_held_out_volume_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     given = crops(("png", "aligned"), ("coronacases_001", "coronacases_001"))
-    np.savez(tmp_path / "slices.npz", **{key: np.array(value) for key, value in vars(given).items()})
+    data = png_folder(tmp_path)
+    write_slices(given, tmp_path / "slices.npz", content_key(data))
     table = read_recipe("miniseg-lung", {**SMALL, "split.held_out": ["coronacases_002"]})
     with pytest.raises(ValueRangeError, match=r"split\.held_out: got 'coronacases_002'"):
-        MiniSegLung.open(table, png_folder(tmp_path), tmp_path)
+        MiniSegLung.open(table, data, tmp_path)
 
 
 def test_pictures_that_are_absent_are_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from covfast.models import MiniSeg
 from covfast.train.augment import Augmentation, augment
-from covfast.train.data import DOCTOR, PNG, PSEUDO, STORED, Slices, read_slices, split_cases
+from covfast.train.data import DOCTOR, PNG, PSEUDO, STORED, Slices, picture_files, read_slices, split_cases
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.losses import supervised
@@ -117,17 +117,12 @@ class MiniSegInfection(System):
     def splits(self) -> dict[str, list[str]]:
         """Volumes and groups of slices on each side."""
         held = () if self.held is None else self.held.cases
-        return {"training": sorted(set(self.slices.cases)), "held_out": sorted(set(held))}
+        return {"training": sorted(set(self.slices.cases)), "validation": sorted(set(held))}
 
     def files(self) -> Sequence[Path]:
         """All pictures of the three sets."""
         folders = (DOCTOR, PSEUDO, PNG)
-        return [] if self.data is None else [path for name in folders for path in pictures(self.data / name)]
-
-
-def pictures(folder: Path) -> list[Path]:
-    """The JPEG and PNG files under a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        return [] if self.data is None else [path for name in folders for path in picture_files(self.data / name)]
 
 
 def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: torch.Generator) -> Tensor:

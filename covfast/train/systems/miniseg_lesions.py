@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from covfast.models import MiniSeg
 from covfast.train.augment import augment
-from covfast.train.data import Bytes, Slices, read_slices, stretch
+from covfast.train.data import Bytes, Slices, picture_files, read_slices, stretch
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.losses import any_lesion, lesion_type_loss, supervised
 from covfast.train.recipe import Recipe
 from covfast.train.systems.base import dice, fold_sides, mean
 from covfast.train.systems.infnet_multiclass import VALUES
-from covfast.train.systems.miniseg_infection import MiniSegInfection, draw_batch, pictures
+from covfast.train.systems.miniseg_infection import MiniSegInfection, draw_batch
 from covfast.train.systems.miniseg_lung import check_held_out
 from covfast.train.systems.pictures import Part, Pictures
 from covfast.train.systems.stage import Context, run_stage
@@ -117,7 +117,7 @@ class MiniSegLesions(MiniSegInfection):
 
     def files(self) -> Sequence[Path]:
         """All pictures of the three sets, and the masks of the classes."""
-        return [] if self.data is None else [*super().files(), *pictures(self.data / CLASSES / "GT")]
+        return [] if self.data is None else [*super().files(), *picture_files(self.data / CLASSES / "GT")]
 
 
 def consolidation_masks(data: Path, slices: Slices) -> Bytes:
