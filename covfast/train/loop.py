@@ -20,12 +20,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from covfast.errors import DeviceError, FormatError, ValueRangeError, describe
+from covfast.errors import CovfastError, DeviceError, FormatError, ValueRangeError, describe
 from covfast.outputs import replace_file
 from covfast.train.distributed import Share, spread
 from covfast.train.feeder import Batch, Feeder
 from covfast.train.logs import Log
-from covfast.train.systems.base import System
+from covfast.train.systems.base import System, require_validation
 
 log = logging.getLogger("covfast")
 
@@ -204,13 +204,25 @@ def write(state: Mapping[str, Any], path: Path) -> None:
     replace_file(path, fill)  # type: ignore[arg-type]
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A file that `write` wrote. Raises: FormatError: it cannot be read."""
+def read_checkpoint(path: Path, hint: str = "delete it to begin anew") -> dict[str, Any]:
+    """A file that `write` wrote. Raises: FormatError: it cannot be read; `hint` says what to do then."""
     try:
         return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
         expected = "a whole checkpoint"
-        raise FormatError(describe(path.name, type(error).__name__, expected, "delete it to begin anew")) from error
+        raise FormatError(describe(path.name, type(error).__name__, expected, hint)) from error
+
+
+def resume(trainer: Trainer, path: Path) -> None:
+    """Go on from a checkpoint. Raises: FormatError: it is none of this run; ValueRangeError: as `Trainer.load`."""
+    state = read_checkpoint(path)
+    try:
+        trainer.load(state)
+    except CovfastError:
+        raise
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        got, expected = f"another content ({type(error).__name__})", "a checkpoint of this run"
+        raise FormatError(describe(path.name, got, expected, "delete it to begin anew")) from error
 
 
 def run(trainer: Trainer, out: Path, progress: Progress | None = None) -> nn.Module:
@@ -227,11 +239,12 @@ def run(trainer: Trainer, out: Path, progress: Progress | None = None) -> nn.Mod
     Raises:
         FormatError: The checkpoint cannot be read.
         OutputError: A checkpoint or the log cannot be written; the last good one is still there.
-        ValueRangeError: The loss is no finite number.
+        ValueRangeError: The loss is no finite number, or the best weights are asked for and nothing is validated.
     """
+    require_validation(trainer.table["run"], bool(trainer.system.splits().get("validation", True)))
     torch.manual_seed(trainer.table["seed"] + trainer.share.rank)
     if (out / CHECKPOINT).exists():
-        trainer.load(read_checkpoint(out / CHECKPOINT))
+        resume(trainer, out / CHECKPOINT)
     settings, each = trainer.table["run"], trainer.system.steps_a_turn
     is_first = trainer.share.rank == 0
     rows = Log(out, trainer.step, settings["tensorboard"], is_first)
@@ -273,7 +286,8 @@ class _Watch:
         self._time, self._waited_s, self.losses = now, self.feeder.waited_s, []
         left_min = trainer.seconds / trainer.step * (trainer.steps - trainer.step) / 60.0
         text = "step %d/%d loss %.4f, %.0f %% of the time waiting for data, %.0f min left"
-        log.info(text, trainer.step, trainer.steps, loss, 100.0 * waited / passed, left_min)
+        level = logging.INFO if trainer.share.rank == 0 else logging.DEBUG  # one line, not one of every process
+        log.log(level, text, trainer.step, trainer.steps, loss, 100.0 * waited / passed, left_min)
         return {
             "step": str(trainer.step),
             "loss": f"{loss:.5f}",

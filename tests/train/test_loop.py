@@ -116,6 +116,20 @@ def test_best_weights_are_kept_and_training_stops_when_no_score_is_better(tmp_pa
     assert again.step == 4
 
 
+@pytest.mark.parametrize("run_table", [{"keep": "best"}, {"patience": 3}])
+def test_best_weights_without_a_validation_are_refused(tmp_path: Path, run_table: dict[str, Any]) -> None:
+    with pytest.raises(ValueRangeError, match=rf"run\.{next(iter(run_table))}: got .* without a validation"):
+        run(Trainer(Toy(toy_table(**run_table))), tmp_path)
+
+    class Whole(Toy):
+        def splits(self) -> dict[str, list[str]]:
+            return {"training": ["a"], "validation": []}
+
+    with pytest.raises(ValueRangeError, match=r"split\.folds"):
+        run(Trainer(Whole(toy_table(validate_every=1, **run_table))), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def make(folder: Path) -> Path:
     folder.mkdir()
     return folder

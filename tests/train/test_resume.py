@@ -119,6 +119,13 @@ def test_checkpoint_that_cannot_be_read_is_named(tmp_path: Path, content: bytes)
     assert (tmp_path / CHECKPOINT).read_bytes() == content
 
 
+@pytest.mark.parametrize("state", [{}, [], {"dropout": [0], "model": {"strange": 1}}])
+def test_readable_file_that_is_no_checkpoint_of_the_run_is_named(tmp_path: Path, state: Any) -> None:
+    torch.save(state, tmp_path / CHECKPOINT)
+    with pytest.raises(FormatError, match=rf"{CHECKPOINT}: got another content"):
+        run(Trainer(Toy(toy_table())), tmp_path)
+
+
 def test_checkpoint_of_more_processes_is_refused(tmp_path: Path) -> None:
     run_until(Trainer(Toy(toy_table())), tmp_path, 4)
     state: dict[str, Any] = read_checkpoint(tmp_path / CHECKPOINT)

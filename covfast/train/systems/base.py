@@ -128,6 +128,23 @@ def fold_sides(cases: Sequence[str], split: Mapping[str, Any]) -> tuple[list[str
     return [name for name in names if name not in held], [name for name in names if name in held]
 
 
+def require_validation(run: Mapping[str, Any], is_held_out: bool) -> None:
+    """Refuse keys of a recipe's `run` table that nothing would come of.
+
+    Args:
+        run: The table.
+        is_held_out: Whether there are cases to validate on.
+
+    Raises:
+        ValueRangeError: The best weights or an early stop are asked for, and no validation takes place.
+    """
+    asked = [key for key in ("keep", "patience") if run[key] not in ("last", 0)]
+    if asked and not (is_held_out and run["validate_every"]):
+        got = f"{run[asked[0]]} without a validation"
+        hint = "run.validate_every says how often, split.folds or split.published on what"
+        raise ValueRangeError(describe(f"run.{asked[0]}", got, "cases held out and looked at", hint))
+
+
 def dice(truth: Tensor, mask: Tensor) -> float:
     """2 |A and B| / (|A| + |B|) of two bool masks; 1 if both are empty."""
     total = int(truth.sum()) + int(mask.sum())
