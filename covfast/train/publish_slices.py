@@ -24,10 +24,6 @@ _NOTES = (
     "The training pictures do not tell their window: [-1250, 250] HU is assumed; slices of 8 bits stay as they are.",
     "The network was trained on whole pictures; of a volume it sees slices cut to the lungs and a margin of 10 mm.",
 )
-_ORDER = {
-    "code": infnet_multiclass.CHANNELS,
-    "paper": (infnet_multiclass.CHANNELS[-1], *infnet_multiclass.CHANNELS[:-1]),
-}
 
 
 def inference_recipe(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +66,7 @@ def multiclass(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Te
     notes = (
         "A bare network, without a recipe: beside the slice, blue first, it takes its infection map as three more "
         "channels, all normalised as input.mean and input.std say.",
-        f"The channels of its output are {', '.join(_ORDER[table['fidelity']])}, in this order.",
+        f"The channels of its output are {', '.join(infnet_multiclass.CHANNELS)}, in this order.",
     )
     size = int(table["input"]["size"])
     size -= size % infnet_multiclass.MULTIPLE

@@ -110,7 +110,7 @@ def test_one_hot_of_the_code_equals_its_flat_indexing() -> None:
 @pytest.mark.parametrize("fidelity", ["code", "paper"])
 def test_multiclass_bce_equals_the_reference(fidelity: str) -> None:
     logits, labels = labelled(6, 3, (4, 5))
-    hot = np.eye(3)[labels] if fidelity == "paper" else reference.one_hot_shifted(labels, 3)
+    hot = np.eye(3)[labels - 1] if fidelity == "paper" else reference.one_hot_shifted(labels, 3)  # -1: the last
     expected = reference.bce(logits, hot.transpose(0, 3, 1, 2)).mean()
     assert losses.multiclass_bce(*tensors(logits, labels), fidelity).item() == pytest.approx(expected, rel=EXACT)
 
@@ -219,7 +219,7 @@ def test_one_hot_of_the_code_puts_ground_glass_first() -> None:
     code = losses.one_hot_channels(labels)[0, :, 0].T.tolist()
     assert code == [[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
     paper = losses.one_hot_channels(labels, fidelity="paper")[0, :, 0].T.tolist()
-    assert paper == [[0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0]]
+    assert paper == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
 
 
 def test_class_weights_are_enets() -> None:

@@ -1,4 +1,4 @@
-"""Loss of Inf-Net's multi-class follow-up: BCE on one-hot labels, with the shift of the released code.
+"""Loss of Inf-Net's multi-class follow-up: BCE on one-hot labels, with the shift of the released code or without.
 
 Released code DengPingFan/Inf-Net, MyTrain_MulClsLungInf_UNet.py and onehot.py. It writes pixel p of class y to the flat
 index 3 p + y - 1, one too low: classes 1 and 2 land in channels 0 and 1, and background in channel 2 of the pixel
@@ -18,8 +18,8 @@ from covfast.train.losses.arguments import at_least_single, check_fidelity, chec
 def one_hot_channels(labels: Tensor, classes: int = 3, fidelity: str = "code") -> Tensor:
     """(N, classes, H, W) float32 one-hot labels.
 
-    "paper": channel c is y == c. "code": channel c - 1 is y == c for c >= 1, and the last channel of a pixel says that
-    the next pixel in raster order is background; the first pixel of an image stands in the last [I: NumPy's index -1].
+    Channel c - 1 is y == c for c >= 1. The last channel is background: with "paper" of the pixel itself, with "code" of
+    the next pixel in raster order; the first pixel of an image stands in the last [I: NumPy's index -1].
 
     Args:
         labels: y, (N, H, W) whole numbers in [0, classes).
@@ -33,9 +33,9 @@ def one_hot_channels(labels: Tensor, classes: int = 3, fidelity: str = "code") -
         got = f"values from {int(labels.min())} to {int(labels.max())}"
         raise ValueRangeError(describe("labels", got, f"0 to {classes - 1}"))
     plain = F.one_hot(labels.long(), classes).movedim(-1, 1).float()
-    if fidelity == "paper":
-        return plain
-    background = plain[:, 0].flatten(1).roll(-1, 1).reshape(labels.shape)
+    background = plain[:, 0]
+    if fidelity == "code":
+        background = background.flatten(1).roll(-1, 1).reshape(labels.shape)
     return torch.cat([plain[:, 1:], background[:, None]], 1)
 
 
