@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class Patches:
         batch: patches of a batch.
         foreground: part of all patches that are centred on a foreground voxel (nnU-Net: 0.33): the class first, each
             that the case holds alike, then a voxel of it. Exact over many turns, also with batches of one.
-        augmentation: None for none.
+        augmentation: None for none; its `spacing_mm` is that of the drawn case instead.
     Raises: ShapeError: size; ValueRangeError: batch or foreground.
     """
 
@@ -65,7 +66,7 @@ class Patches:
         self.volumes, self.batch, self.foreground, self.augmentation = volumes, batch, foreground, augmentation
         self.is_slice = len(size) == 2
         self.size = (1, *size) if self.is_slice else tuple(size)
-        self.source = self.size if augmentation is None else source_size(self.size, augmentation)
+        self._views = [self._view(k) for k in range(len(volumes))]
         self._holding = [k for k in range(len(volumes)) if len(volumes.places(k))]
 
     def draw(self, turn: int, generator: Generator, share: Share | None = None) -> dict[str, Tensor]:
@@ -85,15 +86,23 @@ class Patches:
         images, labels = (torch.stack(column) for column in zip(*pairs, strict=True))
         return {"image": images, "labels": labels}
 
+    def _view(self, number: int) -> tuple[VolumeAugmentation | None, tuple[int, ...]]:
+        """Augmentation with the voxel size of a case, and the (D, H, W) that it reads."""
+        if self.augmentation is None:
+            return None, self.size
+        settings = replace(self.augmentation, spacing_mm=self.volumes.spacing_mm(number))
+        return settings, source_size(self.size, settings)
+
     def _patch(self, seed: int, is_forced: bool) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng(seed)
         number, start = self._place(rng, is_forced)
-        begin = [s - (big - small) // 2 for s, big, small in zip(start, self.source, self.size, strict=True)]
-        image = torch.from_numpy(cut(self.volumes.image(number), begin, self.source))[None]
-        labels = torch.from_numpy(cut(self.volumes.labels(number), begin, self.source))
-        if self.augmentation is not None:
+        settings, source = self._views[number]
+        begin = [s - (big - small) // 2 for s, big, small in zip(start, source, self.size, strict=True)]
+        image = torch.from_numpy(cut(self.volumes.image(number), begin, source))[None]
+        labels = torch.from_numpy(cut(self.volumes.labels(number), begin, source))
+        if settings is not None:
             random = torch.Generator().manual_seed(seed)
-            image, labels = augment_volume(image, labels, self.size, self.augmentation, random)
+            image, labels = augment_volume(image, labels, self.size, settings, random)
         return (image[:, 0], labels[0]) if self.is_slice else (image, labels)
 
     def _place(self, rng: np.random.Generator, is_forced: bool) -> tuple[int, list[int]]:

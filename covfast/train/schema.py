@@ -220,6 +220,7 @@ _DUAL: Schema = {
     "sources.labels": place(named=True),
     "pretraining.epochs": whole(1000, 1),
     "pretraining.rate": positive(1e-2),
+    "run.interval": whole(250, 1),
 }
 
 TRANSFER: Schema = {

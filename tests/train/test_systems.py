@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 
 torch = pytest.importorskip("torch")
 
 from training import DUAL, INFNET, PATCHES, RUNS, SEMISEG, lesion_folders, same, save, semiseg_folder  # noqa: E402
 
-from covfast.errors import FormatError, ValueRangeError  # noqa: E402
+from covfast.errors import FormatError, ValueRangeError, WeightsError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
 from covfast.train.data import doctor_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
-from covfast.train.systems import infnet, infnet_multiclass, miniseg, semi_infnet  # noqa: E402
+from covfast.train.losses import one_hot_channels  # noqa: E402
+from covfast.train.systems import cases, infnet, infnet_multiclass, miniseg, semi_infnet, unet  # noqa: E402
 from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
 from covfast.train.systems.edges import mask_edge  # noqa: E402
 from covfast.train.systems.pictures import Part, Pictures  # noqa: E402
@@ -98,6 +100,21 @@ def test_infnet_starts_from_a_backbone_in_the_data_folder(data: Path, tmp_path: 
     context.table["model"]["backbone"] = "absent.pth"
     with pytest.raises(FormatError, match="absent"):
         infnet.beginning(context, system)
+    context.table["model"]["backbone"] = "torn.pth"
+    (data / "torn.pth").write_bytes(b"no archive")
+    with pytest.raises(FormatError, match=r"torn\.pth: .*model\.backbone names it"):
+        infnet.beginning(context, system)
+    torch.save([1], data / "torn.pth")
+    with pytest.raises(WeightsError, match=r"torn\.pth: got list"):
+        infnet.beginning(context, system)
+
+
+def test_backbone_is_in_the_record(data: Path) -> None:
+    (data / "some.pth").write_bytes(b"")
+    table = read_recipe("infnet", {**INFNET, "model.backbone": "some.pth"})
+    context = type("Context", (), {"table": table, "data": data})
+    system = infnet.InfNetSystem(table, *infnet.labelled(table, data), infnet.backbone(context))
+    assert data / "some.pth" in system.files()
 
 
 def test_semi_infnet_groups_are_drawn_by_the_seed_and_lose_no_slice() -> None:
@@ -112,6 +129,15 @@ def test_semi_infnet_groups_are_drawn_by_the_seed_and_lose_no_slice() -> None:
         semi_infnet.drawn_groups(names, read_recipe("semi-infnet", {"propagation.rounds": 6}))
     with pytest.raises(ValueRangeError, match="23 slices"):
         semi_infnet.drawn_groups(names, read_recipe("semi-infnet", {"data.unlabelled_count": 24}))
+
+
+def test_picture_that_an_earlier_round_decoded_is_not_decoded_again(data: Path) -> None:
+    part = {"image": Part(data / SEMISEG / "LungInfection-Train" / "Pseudo-label" / "Imgs", 3)}
+    first, second = Pictures(part, 32, ["scan_0", "scan_1"]), Pictures(part, 32, ["scan_1", "scan_2"])
+    held = [first.pixels("image", name) for name in first.names]
+    second.carry(first)
+    assert second.pixels("image", "scan_1") is held[1]
+    assert ("image", "scan_0") not in second._held
 
 
 def test_pseudo_label_is_stretched_to_the_whole_range() -> None:
@@ -151,6 +177,24 @@ def test_multiclass_labels_come_from_the_grey_values(data: Path) -> None:
     assert system.inputs(["0", "1"]).shape == (2, 6, 32, 32)
 
 
+@pytest.mark.parametrize("fidelity", ["code", "paper"])
+def test_multiclass_network_that_is_right_scores_1(fidelity: str, data: Path) -> None:
+    folder = data / SEMISEG / "MultiClassInfection-Train"
+    parts = {key: Part(folder / name, nearest=True) for key, name in (("image", "Imgs"), ("prior", "Prior"))}
+    pictures = Pictures({**parts, "mask": Part(folder / "GT", nearest=True)}, 32)
+    table = read_recipe("infnet-multiclass", {"fidelity": fidelity})
+    system = infnet_multiclass.MultiClassSystem(table, pictures, ["1"], ["0"])
+
+    class Right(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return one_hot_channels(system.labels(["0"]), 3, "paper")
+
+    assert system.validate(Right(), torch.device("cpu")) == 1.0
+    labels = system.labels(["0"])
+    unlike = (one_hot_channels(labels, 3, fidelity) != one_hot_channels(labels, 3, "paper")).any(1).float().mean()
+    assert (0.0 < unlike < 0.2) if fidelity == "code" else unlike == 0.0
+
+
 def miniseg_system(data: Path, **changes: Any) -> miniseg.MiniSegSystem:
     table = read_recipe("miniseg-paper", {**RUNS["miniseg-paper"], **changes})
     parts = {
@@ -166,9 +210,11 @@ def test_miniseg_passes_over_the_scales_and_weighs_classes_as_enet(data: Path) -
     sizes = [system.draw(turn, torch.Generator(), Share())[0]["x"].shape[-1] for turn in range(0, 12, 3)]
     assert sizes == [768, 640, 384, 512]
     assert system.turns == 12
-    names = system.train
-    share = np.mean([(system.pictures.pixels("mask", name) > 0).mean() for name in names])
-    assert system.weights == pytest.approx([1 / np.log(1.1 + 1 - share), 1 / np.log(1.1 + share)])
+    # Six masks with 24 x 24 pixels of foreground, three of 64 x 64 and three of 64 x 72 pixels.
+    share = 6 * 24 * 24 / (3 * 64 * 64 + 3 * 64 * 72)
+    assert system.weights == pytest.approx([1 / np.log(1.1 + 1 - share), 1 / np.log(1.1 + share)], rel=1e-6)
+    assert [miniseg.largest_crop(512, scale) for scale in (1.5, 1.0, 0.75)] == [50, 16, 16]
+    assert miniseg.largest_crop(256, 1.25) == 25
     assert system.rate(6) == pytest.approx(1e-3 * 0.5**0.9)
 
 
@@ -280,6 +326,65 @@ def test_frozen_encoder_stays_what_pretraining_left(data: Path, tmp_path: Path) 
     encoder = [key for key in state if key.startswith("encoder.")]
     assert encoder
     assert all(torch.equal(state[key], body[key]) for key in encoder)
+
+
+@pytest.mark.parametrize("recipe", ["unet", "transfer", "relation"])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"patch.size": [4, 8, 9]}, r"patch\.size: got .*multiples of \[2, 2, 2\]"),
+        ({"patch.size": [8, 8]}, r"patch\.size: got .*one for each axis"),
+        ({"data.normalisation_hu": [-1000.0, 100.0, 0.0, 0.0]}, r"normalisation_hu: got .*deviation above 0"),
+        ({"run.keep": "best", "split.folds": 1}, r"run\.keep: got best without a validation"),
+    ],
+)
+def test_recipe_of_patches_that_cannot_train_is_refused_at_once(
+    recipe: str, changes: dict[str, Any], told: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueRangeError, match=told):
+        train(recipe, data, tmp_path, {**RUNS[recipe], **changes})
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_planned_voxel_size_is_that_of_the_volumes(data: Path, tmp_path: Path) -> None:
+    changes = {"data.spacing_mm": [], "model.features": [], "model.strides": [], "patch.size": []}
+    table = read_recipe("unet", {**PATCHES, **changes, "optimisation.batch": 0})
+    # Three cases of 2 x 1 x 1 mm; the median of these is another voxel size than that of the first.
+    grids = cases.training_grids({**table, "split": {**table["split"], "folds": 1}}, data)
+    assert (grids.spacings_mm, grids.sizes, grids.classes) == ([(2.0, 1.0, 1.0)] * 3, [(8, 20, 24)] * 3, 2)
+    mixed = cases.Grids([(5.0, 0.5, 0.5), (2.0, 1.0, 1.0), (2.5, 0.75, 0.75)], [(32, 64, 64)] * 3, 2)
+    assert unet.planned(table, mixed)["data"]["spacing_mm"] == [2.5, 0.75, 0.75]
+    stated = {**table, "data": {**table["data"], "spacing_mm": [3.0, 1.0, 1.0]}}
+    assert unet.planned(stated, mixed)["data"]["spacing_mm"] == [3.0, 1.0, 1.0]
+    slices = {**table, "model": {**table["model"], "rank": 2}}
+    assert unet.planned(slices, mixed)["data"]["spacing_mm"] == [2.5, 0.75, 0.75]
+    with pytest.raises(ValueRangeError, match=r"model\.rank: got planned across axis 2"):
+        unet.planned(slices, cases.Grids([(0.6, 0.7, 0.8)] * 3, [(64, 64, 64)] * 3, 2))
+
+
+def test_unet_is_trained_at_the_planned_voxel_size(tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data", ("covid",))
+    for kind in ("images", "labels"):
+        path = sorted((root / "covid" / kind).iterdir())[0]
+        image = SimpleITK.ReadImage(str(path))
+        image.SetSpacing((2.0, 2.0, 4.0))
+        SimpleITK.WriteImage(image, str(path))
+    changes = {"model.features": [], "model.strides": [], "patch.size": [], "split.folds": 1, "run.validate_every": 0}
+    changes |= {"optimisation.iterations": 1, "optimisation.batch": 1, "model.budget_gib": 0.5}
+    train("unet", root, tmp_path / "out", {**PATCHES, **changes})
+    index = json.loads((tmp_path / "out" / "prepared" / "training" / "index.json").read_text())
+    assert [case["spacing_mm"] for case in index["cases"].values()] == [[2.0, 1.0, 1.0]] * 3
+    stage = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]["unet"]
+    assert stage["recipe"]["data"]["spacing_mm"] == [2.0, 1.0, 1.0]
+
+
+def test_source_may_have_any_name_and_a_batch_is_needed(data: Path, tmp_path: Path) -> None:
+    sources = {key: {"training": f"first/{key}"} for key in ("images", "labels")}
+    changes = {f"sources.{key}": value for key, value in sources.items()}
+    train("transfer", data, tmp_path / "transfer", {**RUNS["transfer"], **changes})
+    assert (tmp_path / "transfer" / "prepared" / "sources" / "training" / "index.json").is_file()
+    with pytest.raises(ValueRangeError, match=r"optimisation\.batch: got 0"):
+        train("unet", data, tmp_path / "unet", {**PATCHES, "optimisation.batch": 0})
 
 
 def test_relations_need_two_samples(data: Path, tmp_path: Path) -> None:

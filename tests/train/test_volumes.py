@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from covfast import io  # noqa: E402
 from covfast.errors import FormatError, GeometryError, ShapeError, ValueRangeError  # noqa: E402
-from covfast.train.augment_volume import VolumeAugmentation  # noqa: E402
+from covfast.train.augment_volume import VolumeAugmentation, source_size  # noqa: E402
 from covfast.train.patches import Patches, cut, generator_at  # noqa: E402
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare, resampled  # noqa: E402
 from covfast.volume import Geometry, Segmentation, Volume  # noqa: E402
@@ -177,6 +177,22 @@ def test_a_third_of_the_patches_is_centred_on_foreground(volumes: Volumes) -> No
     assert bool((every > 0).all())
     kinds = Patches(volumes, (1, 1, 1), 200, foreground=1.0).draw(0, generator_at(3, 0))["labels"]
     assert 70 <= int((kinds == 2).sum()) <= 130  # classes alike, though 1 has twice as many voxels
+
+
+def test_augmentation_has_the_voxel_size_of_the_drawn_case(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [("thin", (1.0, 1.0, 1.0)), ("thick", (5.0, 0.7, 0.7))]
+    cases = []
+    for name, spacing_mm in pairs:
+        labels = np.zeros((12, 16, 16), np.uint8)
+        labels[4:8, 4:8, 4:8] = 1
+        cases.append(Case(name, rng.integers(-900, 0, labels.shape).astype(np.int16), labels, spacing_mm))
+    volumes = prepare(cases, tmp_path)
+    patches = Patches(volumes, (4, 8, 8), 1, augmentation=VolumeAugmentation())
+    found = [(view[0].spacing_mm, view[1]) for view in patches._views]
+    settings = [VolumeAugmentation(spacing_mm=spacing_mm) for _, spacing_mm in pairs]
+    assert found == [(one.spacing_mm, source_size((4, 8, 8), one)) for one in settings]
+    assert found[0][1] != found[1][1]
 
 
 @pytest.mark.parametrize("augmentation", [None, VolumeAugmentation(spacing_mm=(2.0, 1.0, 1.0))])

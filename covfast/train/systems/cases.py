@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from covfast.errors import FormatError, ValueRangeError, describe
-from covfast.io import image_suffix
+from covfast.io import image_suffix, read_labels
 from covfast.protocols.datasets import WINDOW_HU, case_name
 from covfast.protocols.splits import task1_folds
 from covfast.train.recipe import Recipe
-from covfast.train.systems.base import fold_sides
+from covfast.train.systems.base import fold_sides, require_validation
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
 
 
@@ -69,6 +70,8 @@ def preparation(data: Mapping[str, Any]) -> Preparation:
     for key, length in lengths.items():
         if len(data[key]) not in (0, length):
             raise ValueRangeError(describe(f"data.{key}", data[key], f"{length} numbers, or none"))
+    if data["normalisation_hu"] and data["normalisation_hu"][3] <= 0:
+        raise ValueRangeError(describe("data.normalisation_hu", data["normalisation_hu"], "a deviation above 0"))
     if not all(value.isdigit() for value in data["classes"]):
         raise ValueRangeError(describe("data.classes", list(data["classes"]), "values in the masks, whole numbers"))
     if not all(value.isdigit() for value in data["names"]):
@@ -100,6 +103,43 @@ def case_sides(names: Sequence[str], split: Mapping[str, Any]) -> tuple[list[str
     return list(fold.train), list(fold.test)
 
 
+@dataclass(frozen=True)
+class Grids:
+    """What a network is planned from.
+
+    Attributes:
+        spacings_mm: of each case along D, H, W.
+        sizes: voxels of each case.
+        classes: background included.
+    """
+
+    spacings_mm: list[tuple[float, ...]]
+    sizes: list[tuple[int, ...]]
+    classes: int
+
+
+def training_grids(table: Recipe, data: Path) -> Grids:
+    """Grids of a recipe's training cases at `data.spacing_mm`, each its own where that is empty; read from the masks.
+
+    Raises:
+        FormatError, ValueRangeError: As `matched`, `case_sides` and `preparation`.
+    """
+    given = table["data"]
+    cases = {case.name: case for case in matched(data / given["images"], data / given["labels"], given["windowed"])}
+    how, highest = preparation(given), 0
+    spacings: list[tuple[float, ...]] = []
+    sizes: list[tuple[int, ...]] = []
+    for name in case_sides(list(cases), table["split"])[0]:
+        mask = read_labels(cast(Path, cases[name].labels))
+        own = mask.geometry.canonical()
+        wanted = how.spacing_mm or own.spacing_mm
+        triples = zip(own.shape, own.spacing_mm, wanted, strict=True)
+        spacings.append(tuple(wanted))
+        sizes.append(tuple(max(round(old / new * n), 1) for n, old, new in triples))
+        highest = max(highest, int(mask.labels.max(initial=0)))
+    return Grids(spacings, sizes, 1 + (max(how.classes.values()) if how.classes else highest))
+
+
 def target_volumes(table: Recipe, data: Path, out: Path) -> tuple[Volumes, Volumes | None, list[Path]]:
     """(training, held-out) volumes of a recipe's `data` and `split`, and the files that they come from.
 
@@ -111,6 +151,7 @@ def target_volumes(table: Recipe, data: Path, out: Path) -> tuple[Volumes, Volum
     given = table["data"]
     cases = {case.name: case for case in matched(data / given["images"], data / given["labels"], given["windowed"])}
     inside, outside = case_sides(list(cases), table["split"])
+    require_validation(table["run"], bool(outside))
     how = preparation(given)
     train = prepare([cases[name] for name in inside], out / "prepared" / "training", how)
     files = [path for name in (*inside, *outside) for path in (cases[name].image, cases[name].labels)]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from covfast.errors import FormatError, ValueRangeError, WeightsError, describe, file_name
+from covfast.errors import FormatError, ValueRangeError, WeightsError, describe
 from covfast.models import InfNet
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
@@ -73,10 +73,12 @@ class InfNetSystem(System):
         table: Recipe; its `optimisation` table rules.
         train: Training slices.
         held: Held-out slices; validation is the mean Dice at 0.5 of the final map over them.
+        read: Other files that the run depends on, for the record.
     """
 
-    def __init__(self, table: Recipe, train: Source, held: Source | None = None) -> None:
+    def __init__(self, table: Recipe, train: Source, held: Source | None = None, read: Sequence[Path] = ()) -> None:
         super().__init__(table)
+        self.read = list(read)
         settings = table["optimisation"]
         self.train, self.held = train, held
         self.is_code = table["fidelity"] == "code"
@@ -92,7 +94,7 @@ class InfNetSystem(System):
         self.turns = epochs * self.order.length
 
     def build(self) -> nn.Module:
-        """Inf-Net; its backbone begins from `model.backbone` where the recipe names a file."""
+        """Inf-Net with new weights; `beginning` puts those of a file into its backbone."""
         given = self.table["model"]
         return cast(nn.Module, InfNet(channel=given["channel"], planes=given["planes"]))
 
@@ -140,8 +142,8 @@ class InfNetSystem(System):
         return {key: [name for _, name in side.rows] if side else [] for key, side in sides.items()}
 
     def files(self) -> Sequence[Path]:
-        """Every picture of both sides."""
-        return [*self.train.files(), *(self.held.files() if self.held else [])]
+        """Every picture of both sides, and the backbone's weights."""
+        return [*self.train.files(), *(self.held.files() if self.held else []), *self.read]
 
 
 def resized(x: Tensor, size: int) -> Tensor:
@@ -171,29 +173,38 @@ def labelled(table: Recipe, data: Path) -> tuple[Source, Source | None]:
     return Source([(pictures, sides[0])]), Source([(pictures, sides[1])]) if sides[1] else None
 
 
+def backbone(context: Context) -> list[Path]:
+    """The file of the backbone's weights; none where the recipe names none. Raises: FormatError: it is not there."""
+    name = context.table["model"]["backbone"]
+    if not name:
+        return []
+    path = context.data / name
+    if not path.is_file():
+        raise FormatError(describe("model.backbone", f"no file {path.name}", "a file in the data folder"))
+    return [path]
+
+
 def beginning(context: Context, system: System) -> dict[str, Tensor] | None:
     """Fresh weights with the backbone of the recipe's file in them; None where the recipe names none.
 
     Raises:
-        FormatError: The file cannot be read.
-        ValueRangeError: It lies outside the data folder.
+        FormatError: The file is not there or cannot be read.
         WeightsError: It is not of this backbone.
     """
-    name, data = context.table["model"]["backbone"], context.data
-    if not name:
+    paths = backbone(context)
+    if not paths:
         return None
+    name = paths[0].name
     torch.manual_seed(context.table["seed"])
     module = system.build()
-    if Path(name).is_absolute():
-        raise ValueRangeError(describe("model.backbone", repr(file_name(name)), "a file in the data folder"))
-    if not (data / name).is_file():
-        raise FormatError(describe("model.backbone", f"no file {file_name(name)}", "a file in the data folder"))
-    held, state = read_checkpoint(data / name), dict(module.state_dict())
+    held, state = read_checkpoint(paths[0], "model.backbone names it"), dict(module.state_dict())
+    if not isinstance(held, dict):
+        raise WeightsError(describe(name, type(held).__name__, "names and tensors of a Res2Net"))
     for key in (key for key in state if key.startswith("resnet.") and not key.startswith("resnet.fc.")):
         value = held.get(key, held.get(key.removeprefix("resnet.")))
-        if value is None or value.shape != state[key].shape:
-            got = "no tensor" if value is None else f"shape {tuple(value.shape)}"
-            raise WeightsError(describe(f"{file_name(name)}: {key}", got, f"shape {tuple(state[key].shape)}"))
+        if not isinstance(value, Tensor) or value.shape != state[key].shape:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else "no tensor"
+            raise WeightsError(describe(f"{name}: {key}", got, f"shape {tuple(state[key].shape)}"))
         state[key] = value
     return state
 
@@ -201,5 +212,5 @@ def beginning(context: Context, system: System) -> dict[str, Tensor] | None:
 def run(context: Context) -> nn.Module:
     """Train in one stage."""
     train, held = labelled(context.table, context.data)
-    system = InfNetSystem(context.table, train, held)
+    system = InfNetSystem(context.table, train, held, backbone(context))
     return run_stage(context, system, initial=beginning(context, system))

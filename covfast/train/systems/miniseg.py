@@ -22,15 +22,13 @@ from covfast.protocols.miniseg_sets import volume_of
 from covfast.protocols.splits import miniseg_folds
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
+from covfast.train.loop import WEIGHT
 from covfast.train.losses import class_weights, miniseg_loss
 from covfast.train.recipe import Recipe
 from covfast.train.schedules import poly
-from covfast.train.systems.base import Epochs, System, fold_sides, mean
+from covfast.train.systems.base import Epochs, System, fold_sides
 from covfast.train.systems.pictures import Part, Pictures
 from covfast.train.systems.stage import Context, run_stage
-
-_LARGEST_CROP = {True: 50, False: 16}
-"""Pixels cut off at most at each side: 50 for sizes above the stored one, 16 else [S: train.py]."""
 
 
 class MiniSegSystem(System):
@@ -49,8 +47,7 @@ class MiniSegSystem(System):
         self.order = Epochs(len(self.train), settings["batch"], table["seed"])
         self.turns = settings["epochs"] * len(settings["scales"]) * self.order.length
         self.mean, self.std = statistics(pictures, self.train)
-        foreground = mean([float((pictures.pixels("mask", name) > 0).mean()) for name in self.train])
-        self.weights = class_weights([1.0 - foreground, foreground])
+        self.weights = class_weights(histogram(pictures, self.train))
 
     def build(self) -> nn.Module:
         """MiniSeg with its auxiliary outputs."""
@@ -69,19 +66,20 @@ class MiniSegSystem(System):
     def draw(self, turn: int, generator: torch.Generator, share: Share) -> list[Batch]:
         """Slices at the pass's size, each cropped and flipped at random."""
         given, scale = self.table["augmentation"], self.scale(turn)
-        size, crop = round(self.table["input"]["size"] * scale), _LARGEST_CROP[scale > 1.0]
+        stored = self.table["input"]["size"]
+        size, crop = round(stored * scale), largest_crop(stored, scale)
         which = self.order.indices(turn)
         chances = torch.rand(len(which), 4, generator=generator)
         # Vertical is what the code's flip does; the paper's word is read as left to right.
         axis = 1 if self.table["fidelity"] == "code" else 2
         rows = []
-        for index, draws in zip(share.of(which).tolist(), share.of(chances).tolist(), strict=True):
+        for index, draws in zip(share.dealt(which).tolist(), share.dealt(chances).tolist(), strict=True):
             x, y = self.sample(self.train[index], size)
             if draws[0] < given["crop"]:
                 x, y = cropped(x, y, int(draws[1] * (crop + 1)), int(draws[2] * (crop + 1)))
             rows.append((x.flip(axis), y.flip(axis)) if draws[3] < given["flip"] else (x, y))
         x, y = (torch.stack(column) for column in zip(*rows, strict=True))
-        return [{"x": x, "y": y[:, 0].long()}]
+        return [{"x": x, "y": y[:, 0].long(), WEIGHT: share.weight(len(which))}]
 
     def sample(self, name: str, size: int) -> tuple[Tensor, Tensor]:
         """Normalised slice (3, size, size) and mask (1, size, size), float32: normalised first, resized then."""
@@ -105,13 +103,13 @@ class MiniSegSystem(System):
         """Mean over both classes of the IoU over all held-out slices together."""
         if not self.held:
             return None
-        counts = torch.zeros(2, 2)
+        counts = torch.zeros(2, 2, dtype=torch.int64)
         for name in self.held:
             x, y = self.sample(name, self.table["input"]["size"])
             found = module(x[None].to(device)).float().argmax(1).cpu().flatten()
             counts += torch.bincount(2 * y.flatten().long() + found, minlength=4).reshape(2, 2)
         both = counts.diagonal()
-        return float((both / (counts.sum(0) + counts.sum(1) - both + 1e-8)).mean())
+        return float((both.double() / (counts.sum(0) + counts.sum(1) - both + 1e-8)).mean())
 
     def splits(self) -> dict[str, list[str]]:
         """Names of the slices."""
@@ -132,6 +130,18 @@ def statistics(pictures: Pictures, names: Sequence[str]) -> tuple[Tensor, Tensor
     rows = [torch.stack([p.mean(1), p.std(1, correction=0)]).expand(2, 3) for p in pixels]
     found = torch.stack(rows).mean(0).float()
     return found[0].reshape(3, 1, 1), found[1].reshape(3, 1, 1).clamp_min(1e-6)
+
+
+def histogram(pictures: Pictures, names: Sequence[str]) -> tuple[int, int]:
+    """Background and foreground pixels of all masks together."""
+    masks = [pictures.pixels("mask", name) > 0 for name in names]
+    foreground = sum(int(mask.sum()) for mask in masks)
+    return sum(mask.size for mask in masks) - foreground, foreground
+
+
+def largest_crop(stored: int, scale: float) -> int:
+    """Pixels cut off at most at each side: int(100 / 1024 * stored) for scales above 1, so 50 of 512; 16 else."""
+    return int(100 / 1024 * stored) if scale > 1.0 else 16
 
 
 def cropped(x: Tensor, y: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:

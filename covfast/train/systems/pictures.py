@@ -96,6 +96,7 @@ class Pictures:
                 expected = f"one of that name in {self._folder(first)} too"
                 raise FormatError(describe(paths[extra[0]].name, f"a file in {folder}", expected))
         self._held: dict[tuple[str, str], Pixels] = {}
+        self._names = set(self.names)
 
     def _folder(self, key: str) -> str:
         return self.parts[key].folder.name
@@ -150,6 +151,10 @@ class Pictures:
         channels = self.parts[key].channels
         pixels = [np.broadcast_to(p, (channels, *p.shape[1:])) for p in (self.pixels(key, name) for name in names)]
         return torch.from_numpy(np.stack(pixels)).float() / 255.0
+
+    def carry(self, other: Pictures) -> None:
+        """Take over what others of the same parts and size have decoded, of the names here."""
+        self._held |= {key: pixels for key, pixels in other._held.items() if key[1] in self._names}
 
     def files(self, names: Sequence[str]) -> list[Path]:
         """The files of these names."""

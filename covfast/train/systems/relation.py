@@ -21,7 +21,7 @@ from covfast.train.recipe import Recipe
 from covfast.train.systems.cases import target_volumes
 from covfast.train.systems.stage import Context, run_stage
 from covfast.train.systems.transfer import pretrain
-from covfast.train.systems.unet import PatchSystem, topology
+from covfast.train.systems.unet import PatchSystem, check_patch, topology
 
 
 class RelationSystem(PatchSystem):
@@ -64,6 +64,7 @@ def check_samples(table: Recipe, share: Share) -> None:
 def run(context: Context) -> nn.Module:
     """Pre-train on the pooled lesions, then train both encoders on the target."""
     check_samples(context.table, context.share)
+    check_patch(context.table)
     with context.share.in_turn():
         target = target_volumes(context.table, context.data, context.out)
     pretrained = pretrain(context, is_pooled=True)

@@ -28,7 +28,7 @@ from covfast.outputs import make_folder, replace_file
 from covfast.train.loop import read_checkpoint, write
 from covfast.train.recipe import Recipe
 from covfast.train.systems.edges import mask_edge
-from covfast.train.systems.infnet import InfNetSystem, Source, beginning, labelled, predict
+from covfast.train.systems.infnet import InfNetSystem, Source, backbone, beginning, labelled, predict
 from covfast.train.systems.pictures import Part, Pictures
 from covfast.train.systems.stage import Context, run_stage
 
@@ -57,7 +57,7 @@ def run(context: Context) -> nn.Module:
 def _stage(
     context: Context, name: str, table: Recipe, train: Source, held: Source | None, initial: dict[str, Tensor] | None
 ) -> nn.Module:
-    return run_stage(context, InfNetSystem(table, train, held), name, initial)
+    return run_stage(context, InfNetSystem(table, train, held, backbone(context)), name, initial)
 
 
 def drawn_groups(names: Sequence[str], table: Recipe) -> list[list[str]]:
@@ -95,7 +95,7 @@ def propagate(
 ) -> None:
     """Every round that is not finished. What counts of it are the labels that it leaves."""
     path, table = context.out / STATE, tuning_table(context.table)
-    done = 0
+    done, decoded = 0, [unlabelled]
     if path.exists():
         kept = read_checkpoint(path)
         done, state = int(kept["rounds"]), kept["model"]
@@ -105,7 +105,9 @@ def propagate(
                 _forget(context.out, number)
                 label(context, unlabelled, groups[number], state)
         names = [name for group in groups[: number + 1] for name in group]
-        sets = [*train.sets, (pseudo_pictures(context, names), names)]
+        pseudo = pseudo_pictures(context, names, decoded)
+        decoded = [unlabelled, pseudo]
+        sets = [*train.sets, (pseudo, names)]
         system = InfNetSystem(table, Source(sets), held)
         module = run_stage(context, system, round_name(number), state, is_recorded=False)
         state = {key: value.cpu().clone() for key, value in module.state_dict().items()}
@@ -152,12 +154,15 @@ def stretched(probability: Tensor) -> Any:
     return np.asarray((probability - low) / (high - low + 1e-8) * 255.0 + 0.5).astype(np.uint8)
 
 
-def pseudo_pictures(context: Context, names: Sequence[str]) -> Pictures:
-    """The pseudo-labelled slices of these names."""
+def pseudo_pictures(context: Context, names: Sequence[str], decoded: Sequence[Pictures] = ()) -> Pictures:
+    """The pseudo-labelled slices of these names; what was decoded for an earlier round is not decoded again."""
     folder = context.out / "pseudo"
     parts = {
         "image": Part(context.data / context.table["data"]["unlabelled"], 3),
         "mask": Part(folder / "GT"),
         "edge": Part(folder / "Edge"),
     }
-    return Pictures(parts, context.table["input"]["size"], names)
+    pictures = Pictures(parts, context.table["input"]["size"], names)
+    for earlier in decoded:
+        pictures.carry(earlier)
+    return pictures

@@ -23,7 +23,7 @@ from covfast.train.feeder import Batch
 from covfast.train.recipe import Recipe
 from covfast.train.systems.cases import matched, preparation, target_volumes
 from covfast.train.systems.stage import Context, run_stage
-from covfast.train.systems.unet import PatchSystem, UNetSystem, facts_of, patches, topology
+from covfast.train.systems.unet import PatchSystem, UNetSystem, check_patch, facts_of, patches, topology
 from covfast.train.volumes import Volumes, prepare
 
 SCRATCH = "scratch"
@@ -56,7 +56,9 @@ class Pretraining(PatchSystem):
 
     def heads(self) -> dict[str, int]:
         """Classes of each head."""
-        return {POOLED: 2} if self.is_pooled else {name: volumes.classes for name, volumes in self.sources.items()}
+        if self.is_pooled:
+            return {POOLED: 2}
+        return {f"head_{name}": volumes.classes for name, volumes in self.sources.items()}
 
     def build(self) -> nn.Module:
         """Body and heads."""
@@ -74,7 +76,7 @@ class Pretraining(PatchSystem):
 
     def loss(self, network: nn.Module, batch: Batch, step: int) -> Tensor:
         """Dice and cross entropy of the data set's head."""
-        head = POOLED if self.is_pooled else self.name_at(step)
+        head = POOLED if self.is_pooled else f"head_{self.name_at(step)}"  # a module has names of its own
         return self.segmentation(network(batch["image"], head), batch["labels"])
 
     def splits(self) -> dict[str, list[str]]:
@@ -131,7 +133,7 @@ def source_volumes(context: Context) -> tuple[dict[str, Volumes], list[Path]]:
     how, found, files = preparation({**table["data"], "classes": {}}), {}, []
     for name, images in given["images"].items():
         cases = matched(context.data / images, context.data / given["labels"][name])
-        found[name] = prepare(cases, context.out / "prepared" / name, how)
+        found[name] = prepare(cases, context.out / "prepared" / "sources" / name, how)
         files += [path for case in cases for path in (case.image, case.labels) if isinstance(path, Path)]
     return found, files
 
@@ -149,6 +151,7 @@ def pretrain(context: Context, is_pooled: bool = False) -> dict[str, Tensor]:
 def run(context: Context) -> nn.Module:
     """Pre-train on the other lesions, then train the strategy on the target."""
     table = context.table
+    check_patch(table)
     with context.share.in_turn():
         target = target_volumes(table, context.data, context.out)
     if table["strategy"]["name"] == SCRATCH:

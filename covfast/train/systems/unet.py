@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar, cast
 
 import torch
@@ -30,7 +31,7 @@ from covfast.train.patches import Patches
 from covfast.train.recipe import Recipe
 from covfast.train.schedules import poly
 from covfast.train.systems.base import System, dice, mean
-from covfast.train.systems.cases import target_volumes
+from covfast.train.systems.cases import Grids, target_volumes, training_grids
 from covfast.train.systems.stage import Context, run_stage
 from covfast.train.volumes import Volumes
 
@@ -51,28 +52,50 @@ def topology(table: Recipe) -> Topology:
     return Topology(given["features"], kernels, strides)
 
 
-def planned(table: Recipe, volumes: Volumes) -> Recipe:
-    """The recipe with network, patch and batch filled in where it leaves them to the cases.
+def check_patch(table: Recipe) -> None:
+    """Raises: ValueRangeError: patches are not of the network's axes, not what its strides divide, or none a batch."""
+    shape, size = topology(table), table["patch"]["size"]
+    if len(size) != shape.rank or any(n % m for n, m in zip(size, shape.multiple, strict=True)):
+        raise ValueRangeError(describe("patch.size", size, f"multiples of {list(shape.multiple)}, one for each axis"))
+    if table["optimisation"]["batch"] < 1:
+        raise ValueRangeError(describe("optimisation.batch", "0", "1 or more, where model.features are given"))
+
+
+def planned(table: Recipe, grids: Grids) -> Recipe:
+    """A recipe without a network with one, and patch, voxel size and batch filled in where it leaves them to the cases.
+
+    A network of slices sees axial ones. nnU-Net leaves the distance of slices as each case has it; here it is the
+    median of the cases for all.
+
+    Args:
+        table: Recipe.
+        grids: Of the training cases, as the recipe's `data` table wants them.
 
     Raises:
-        ValueRangeError: As `nnunet_plan`.
+        ValueRangeError: As `nnunet_plan` and `check_patch`; slices that would be planned along another axis.
     """
     given = table["model"]
-    if given["features"]:
-        if not table["patch"]["size"]:
-            raise ValueRangeError(describe("patch.size", "none", "sizes, where model.features are given"))
-        return table
-    shapes = [volumes.image(k).shape for k in range(len(volumes))]
-    spacings = [volumes.spacing_mm(k) for k in range(len(volumes))]
     budget, residual = given["budget_gib"] * 2**30, given["kind"] == "residual"
     plan: Plan = nnunet_plan(
-        spacings, shapes, memory_budget_bytes=budget, rank=given["rank"], classes=volumes.classes, residual=residual
+        grids.spacings_mm,
+        grids.sizes,
+        memory_budget_bytes=budget,
+        rank=given["rank"],
+        classes=grids.classes,
+        residual=residual,
     )
+    if plan.axes not in ((0, 1, 2), (1, 2)):
+        got, hint = f"planned across axis {3 - sum(plan.axes)} of D, H, W", "data.spacing_mm, the first the largest"
+        raise ValueRangeError(describe("model.rank", got, "axial slices", hint))
     rows = {key: [" ".join(map(str, row)) for row in getattr(plan, key)] for key in ("kernels", "strides")}
     model = {**given, "features": list(plan.features), **rows}
     patch = {**table["patch"], "size": table["patch"]["size"] or list(plan.patch_size)}
     settings = {**table["optimisation"], "batch": table["optimisation"]["batch"] or plan.batch}
-    return {**table, "model": model, "patch": patch, "optimisation": settings}
+    lead = [] if len(plan.axes) == 3 else [float(median(step for step, _, _ in grids.spacings_mm))]
+    data = {**table["data"], "spacing_mm": table["data"]["spacing_mm"] or [*lead, *plan.spacing_mm]}
+    found = {**table, "data": data, "model": model, "patch": patch, "optimisation": settings}
+    check_patch(found)
+    return found
 
 
 class PatchSystem(System):
@@ -166,10 +189,9 @@ def patches(table: Recipe, volumes: Volumes, batch: int) -> Patches:
     augmentation = None
     if given["enabled"]:
         is_slice = len(size) == 2
-        spacing_mm = volumes.spacing_mm(0)
         rotate = (given["rotate_degrees"][0], 0.0, 0.0) if is_slice else tuple(given["rotate_degrees"])
         flips = tuple(axis for axis in given["flip_axes"] if not (is_slice and axis == 0))
-        augmentation = VolumeAugmentation(flip_axes=flips, rotate_degrees=rotate, spacing_mm=spacing_mm)
+        augmentation = VolumeAugmentation(flip_axes=flips, rotate_degrees=rotate)
     return Patches(volumes, size, batch, foreground=table["patch"]["foreground"], augmentation=augmentation)
 
 
@@ -187,6 +209,11 @@ class UNetSystem(PatchSystem):
 
 def run(context: Context) -> nn.Module:
     """Train in one stage."""
+    table, data = context.table, context.data
     with context.share.in_turn():
-        train, held, files = target_volumes(context.table, context.data, context.out)
-    return run_stage(context, UNetSystem(planned(context.table, train), train, held, files))
+        if table["model"]["features"]:
+            check_patch(table)
+        else:
+            table = planned(table, training_grids(table, data))
+        train, held, files = target_volumes(table, data, context.out)
+    return run_stage(context, UNetSystem(table, train, held, files))
