@@ -59,8 +59,16 @@ def test_system_trains_and_a_killed_run_ends_with_the_same_weights(name: str, da
     assert not set(first["splits"].get("training", ())) & set(first["splits"].get("validation", ()))
 
 
-def test_infnet_takes_the_published_sizes_steps_and_rates() -> None:
-    assert [infnet.scaled_size(352, scale) for scale in (0.75, 1.0, 1.25)] == [256, 352, 448]
+def test_infnet_takes_the_published_sizes_steps_and_rates(data: Path) -> None:
+    table = read_recipe("infnet")
+    system = infnet.InfNetSystem(table, *infnet.labelled(table, data))
+    assert system.sizes == [256, 352, 448]
+    assert system.steps_a_turn == 3
+    assert system.order.batch == 6  # of the six slices here; the recipe's 24 of more
+    assert table["optimisation"]["batch"] == 24
+    assert [system.rate(step) for step in (0, 3 * 48, 3 * 49)] == pytest.approx([1e-4, 1e-4, 1e-5])
+    groups = system.optimiser(system.build()).param_groups
+    assert [group["betas"] for group in groups] == [(0.9, 0.999)]
 
 
 def infnet_system(data: Path, **changes: Any) -> infnet.InfNetSystem:
