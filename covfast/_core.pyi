@@ -8,6 +8,7 @@ import numpy.typing
 
 __all__: list[str] = [
     "Network",
+    "OpenMpThreads",
     "Segmenter",
     "Session",
     "WindowPlan",
@@ -208,6 +209,13 @@ class WindowStitcher:
         labels: numpy.ndarray,
         values: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         regions: bool,
+    ) -> None: ...
+
+class OpenMpThreads:
+    def __enter__(self) -> None: ...
+    def __exit__(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> None: ...
+    def __init__(
+        self, parallel: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex
     ) -> None: ...
 
 def activation(

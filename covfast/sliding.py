@@ -10,6 +10,7 @@ window is deep, whatever the depth of the volume.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from covfast import _core
+from covfast import _core, torch_threads
 from covfast import sliding_arguments as arguments
 from covfast.errors import Cancelled, DTypeError, MemoryLimitError, ShapeError, ValueRangeError, describe
 
@@ -250,6 +251,17 @@ class SlidingWindow:
         return [(0 in some, 1 in some, 2 in some) for some in chosen]
 
     def _run(
+        self,
+        volume: _Volume,
+        network: Callable[[Any], Any],
+        write: Callable[[_core.WindowStitcher, int], None],
+        progress: Progress | None,
+        cancel: Any,
+    ) -> None:
+        with torch_threads.team() if str(volume.device) == "cpu" else contextlib.nullcontext():
+            self._stitch(volume, network, write, progress, cancel)
+
+    def _stitch(
         self,
         volume: _Volume,
         network: Callable[[Any], Any],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from covfast import SlidingWindow, ValueRangeError
+from covfast import SlidingWindow, ValueRangeError, _core, torch_threads
 
 torch = pytest.importorskip("torch")
 Array = np.ndarray[Any, Any]
@@ -148,3 +151,36 @@ def test_calls_at_once_and_copies_of_the_object() -> None:
     for other in (copy.deepcopy(window), pickle.loads(pickle.dumps(window))):
         assert repr(other) == repr(window)
         np.testing.assert_array_equal(other(volumes[0], doubled_arrays), answers[0])
+
+
+@pytest.fixture
+def torch_of_two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("torch_of_two_threads")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_of_torch_add_up_to_the_same_bits(threads: int) -> None:
+    x, size = torch.from_numpy(volume(shape=(2, 30, 60, 70))), (12, 24, 28)
+    found = SlidingWindow(size, threads=threads).averages(x, doubled)
+    np.testing.assert_array_equal(found, SlidingWindow(size).averages(x.numpy(), doubled_arrays))
+
+
+@pytest.mark.usefixtures("torch_of_two_threads")
+def test_threads_of_torch_serve_while_it_has_several_and_not_in_a_forked_process() -> None:
+    assert isinstance(torch_threads.team(), _core.OpenMpThreads)
+    torch.set_num_threads(1)
+    assert not isinstance(torch_threads.team(), _core.OpenMpThreads)
+    torch.set_num_threads(2)
+    x = volume(shape=(2, 30, 60, 70))
+    expected = SlidingWindow((12, 24, 28)).averages(torch.from_numpy(x), lambda w: w)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a loop that waits for threads which the child does not have ends here
+        found = SlidingWindow((12, 24, 28)).averages(torch.from_numpy(x), lambda w: w)
+        os._exit(0 if np.array_equal(found, expected) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

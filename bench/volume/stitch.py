@@ -5,8 +5,7 @@
 Windows of 56x192x160 over 300x512x512 (300 of nnunetv2's and covfast's plan, MONAI's its own), Gaussian importance,
 step 0.5, no mirroring, 4 channels, then labels. The network copies its window into each channel; its own time, which it
 notes, is the same work for all and is taken off in "stitch_s", and stands in "network_s". It is a module of torch;
-covfast runs a second time with the same network on arrays, as beside its own engine: the waiting threads of torch stay
-awake on the cores for milliseconds after each window, unless OMP_WAIT_POLICY is passive. First the labels of a network
+covfast runs a second time with the same network on arrays, as beside its own engine. First the labels of a network
 with different channels are compared: they may differ where two channels are as good as equal. Memory is the peak of a
 process of its own above volume and labels, the network's outputs included.
 
@@ -154,10 +153,8 @@ def main() -> None:
         rows[name]["peak_mib"] = memory_mib(name, options.size, options.memory_runs)
         rows[name]["times_covfast"] = rows[name]["stitch_s"]["median"] / rows[COVFAST]["stitch_s"]["median"]
     print_table(rows)
-    policy = os.environ.get("OMP_WAIT_POLICY")
     result = {
         "threads": options.threads,
-        "omp_wait_policy": policy,
         "size": windows.SIZES[options.size],
         "left_out": missing,
         "peers": rows,

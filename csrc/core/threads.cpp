@@ -244,6 +244,26 @@ private:
 
 thread_local TeamState* TeamState::current_ = nullptr;
 
+thread_local OpenMpParallel open_mp_parallel = nullptr;
+thread_local int open_mp_threads = 0;
+
+// A runtime may bring fewer threads than it was asked for, or more than the job wants.
+void run_on_open_mp(Job& job) {
+    struct Loop {
+        Job& job;
+        const std::thread::id caller;
+        std::atomic<int> others{0};
+    } loop{job, std::this_thread::get_id()};
+    const auto body = [](void* p) {
+        Loop& all = *static_cast<Loop*>(p);
+        const int mine = std::this_thread::get_id() == all.caller ? 0 : ++all.others;
+        if (mine >= all.job.threads) return;
+        slot = mine;
+        run_blocks(all.job);
+    };
+    open_mp_parallel(body, &loop, static_cast<unsigned>(open_mp_threads), 0);
+}
+
 // CPUs granted by the cgroup quota (v2, then v1), rounded up; a large number where there is none.
 int quota_cpus() {
     double quota = -1, period = 100000;
@@ -284,6 +304,12 @@ Team::Team(int threads) : state_(nullptr) {
 
 Team::~Team() { delete static_cast<TeamState*>(state_); }
 
+OpenMpTeam::OpenMpTeam(OpenMpParallel parallel, int threads)
+    : outer_parallel_(std::exchange(open_mp_parallel, parallel)),
+      outer_threads_(std::exchange(open_mp_threads, threads)) {}
+
+OpenMpTeam::~OpenMpTeam() { open_mp_parallel = outer_parallel_, open_mp_threads = outer_threads_; }
+
 void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int threads) {
     if (n <= 0) return;
     grain = std::max<int64_t>(1, grain);
@@ -298,6 +324,8 @@ void parallel_for(RangeFn fn, const void* params, int64_t n, int64_t grain, int 
         inside_block = was_inside, slot = outer_slot;
     } else if (team != nullptr && threads <= team->threads()) {
         team->run(job);
+    } else if (open_mp_parallel != nullptr && threads <= open_mp_threads) {
+        run_on_open_mp(job);
     } else {
         pool().run(job);
     }

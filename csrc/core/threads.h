@@ -34,6 +34,25 @@ private:
     void* state_;  // null: none
 };
 
+// GOMP_parallel of an OpenMP runtime in this process: calls body(data) on so many threads, the caller's among them.
+using OpenMpParallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
+
+// While it lives, loops of the thread that made it run on the threads of an OpenMP runtime that another library
+// brought. For work in turns with that library's: after a loop its threads stay awake for milliseconds, on the cores
+// that workers of the pool would want.
+class OpenMpTeam {
+public:
+    // threads: as many as the library's own loops have, so that none is ended or begun between its loops and ours.
+    OpenMpTeam(OpenMpParallel parallel, int threads);
+    ~OpenMpTeam();
+    OpenMpTeam(const OpenMpTeam&) = delete;
+    OpenMpTeam& operator=(const OpenMpTeam&) = delete;
+
+private:
+    OpenMpParallel outer_parallel_;
+    int outer_threads_;
+};
+
 // The same for a callable body(begin, end); not for code compiled per instruction set.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, int threads, Body&& body) {

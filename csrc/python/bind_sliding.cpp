@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -201,6 +202,20 @@ void gather_into(const Floats& x, const Axes& origin, const Flips& flip, float f
     gather(p, {&choose_backend("cpu"), threads});
 }
 
+// An OpenMpTeam between __enter__ and __exit__.
+class OpenMpThreads {
+public:
+    OpenMpThreads(uintptr_t parallel, int threads)
+        : parallel_(reinterpret_cast<OpenMpParallel>(parallel)), threads_(threads) {}
+    void enter() { team_.emplace(parallel_, threads_); }
+    void exit(const py::object&, const py::object&, const py::object&) { team_.reset(); }
+
+private:
+    OpenMpParallel parallel_;
+    int threads_;
+    std::optional<OpenMpTeam> team_;
+};
+
 WindowPlan create_plan(const Axes& size, const Axes& window, const std::array<double, 3>& step, bool even,
                        int importance) {
     return WindowPlan::create(
@@ -232,6 +247,10 @@ void register_sliding(py::module_& m) {
         .def("write_averages", &WindowStitcher::write_averages, py::arg("averages"))
         .def("add", &WindowStitcher::add, py::arg("index"), py::arg("reading"), x, flip)
         .def("finish", &WindowStitcher::finish);
+    py::class_<OpenMpThreads>(m, "OpenMpThreads")
+        .def(py::init<uintptr_t, int>(), py::arg("parallel"), threads)
+        .def("__enter__", &OpenMpThreads::enter)
+        .def("__exit__", &OpenMpThreads::exit);
     m.def("gather_into", gather_into, x, py::arg("origin"), flip, py::arg("fill"), py::arg("y").noconvert(), threads);
     m.def("nnunet_importance", [](const Axes& window) {
         const std::vector<uint16_t> bits = nnunet_importance(window);

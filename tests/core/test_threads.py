@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 
@@ -52,3 +53,34 @@ def test_parallel_work_from_many_threads_at_once_is_right() -> None:
     for worker in workers:
         worker.join()
     assert results == [True] * 120
+
+
+BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@pytest.mark.parametrize("brought", [1, 2, 3, 5])
+def test_loops_run_on_the_threads_of_an_openmp_runtime_while_its_team_lives(brought: int) -> None:
+    asked: list[int] = []
+
+    @ctypes.CFUNCTYPE(None, BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(body: object, data: int, threads: int, flags: int) -> None:
+        """GOMP_parallel of a runtime that brings so many threads, whatever it is asked for."""
+        asked.append(threads)
+        others = [threading.Thread(target=body, args=(data,)) for _ in range(brought - 1)]
+        for other in others:
+            other.start()
+        body(data)
+        for other in others:
+            other.join()
+
+    address = ctypes.cast(parallel, ctypes.c_void_p).value
+    assert address is not None
+    with _core.OpenMpThreads(address, 3):
+        assert np.array_equal(ops.null(X, threads=3), X)
+        assert asked == [3]
+        assert np.array_equal(ops.null(X, threads=2), X)  # a loop of fewer threads leaves the others be
+        assert asked == [3, 3]
+        assert np.array_equal(ops.null(X, threads=4), X)  # one of more takes the pool
+        assert np.array_equal(ops.null(X, threads=1), X)
+    assert np.array_equal(ops.null(X, threads=3), X)
+    assert asked == [3, 3]
