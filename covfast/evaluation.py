@@ -6,8 +6,9 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -276,13 +277,26 @@ def _check(how: How, pairs: Pairs) -> None:
 def _measure_all(pairs: Sequence[CasePair], how: How, at_once: int, watch: _Watch) -> list[_Measured | Exception]:
     """Result of each pair, in order. A thread holds one case at a time, so that `at_once` of them are in memory."""
     stop = threading.Event()
+    # Not concurrent.futures.wait: it takes the locks of all futures one by one, and a signal that ends the process
+    # meanwhile would leave some of them taken, for which the workers then wait without end.
+    finished: SimpleQueue[None] = SimpleQueue()
+
+    def measure(pair: CasePair) -> _Measured | Exception:
+        try:
+            return _measure(pair, how, stop)
+        finally:
+            finished.put(None)
+
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="covfast-evaluate")
     try:
-        futures = [pool.submit(_measure, pair, how, stop) for pair in pairs]
-        waiting: set[Future[_Measured | Exception]] = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            watch.step(len(done))
+        futures = [pool.submit(measure, pair) for pair in pairs]
+        while watch.done < watch.total:
+            try:
+                finished.get(timeout=POLL_S)
+            except Empty:
+                watch.step(0)
+            else:
+                watch.step(1)
         return [future.result() for future in futures]
     finally:  # also where the caller was interrupted: what has not started never does, what has stops at the next file
         stop.set()
