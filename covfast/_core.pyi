@@ -39,6 +39,7 @@ __all__: list[str] = [
     "has_op",
     "last_backend",
     "lungs",
+    "lungs_extend",
     "lungs_workspace_bytes",
     "nnunet_importance",
     "nonzero_box",
@@ -127,6 +128,7 @@ class Segmenter:
         probability: numpy.ndarray | None,
         progress: typing.Any,
         cancel: typing.Any,
+        has_lungs: bool = False,
     ) -> list[tuple[str, float]]: ...
     def run_slice(
         self,
@@ -430,6 +432,9 @@ def lungs(
     progress: typing.Any = None,
     cancel: typing.Any = None,
 ) -> numpy.typing.NDArray[numpy.uint8]: ...
+def lungs_extend(
+    lungs: numpy.ndarray, found: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex
+) -> None: ...
 def lungs_workspace_bytes(
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
     spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],

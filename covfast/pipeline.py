@@ -23,9 +23,10 @@ from covfast.errors import (
     describe,
 )
 from covfast.images import as_channels, as_volume, as_window
+from covfast.lung_fields import joined_lungs, lung_values
 from covfast.models.store import DEFAULT_MODEL, find
 from covfast.result import Result
-from covfast.volume import Geometry, Volume
+from covfast.volume import CONSOLIDATED, CONSOLIDATION, GROUND_GLASS, INFECTION, Geometry, Volume
 
 if TYPE_CHECKING:
     from covfast.batch import Results
@@ -73,6 +74,9 @@ class Segmenter:
         mirror: False turns off a recipe's mirroring (test-time augmentation).
         step: of the windows, as a fraction of their size; None for the recipe's.
         accumulate: "float32", or "nnunet" for the float16 sums of nnU-Net v2, rounded as it does.
+        lungs: a model whose labels are lungs, such as "miniseg-lung": what it finds joins the native lungs
+            (`covfast.lung_fields`). None for the native lungs alone.
+        lesion_types: a model such as "miniseg-ggo": infection becomes ground glass and consolidation. None for neither.
     Raises: WeightsError if the model is missing or fails its checksum; FormatError if it is no package;
         DeviceError; BackendUnavailable if the engine or precision does not exist; ValueRangeError.
     """
@@ -90,6 +94,8 @@ class Segmenter:
         mirror: bool = True,
         step: float | None = None,
         accumulate: str = "float32",
+        lungs: str | os.PathLike[str] | None = None,
+        lesion_types: str | os.PathLike[str] | None = None,
     ) -> None:
         if engine not in _ENGINES:
             raise BackendUnavailable(describe("engine", repr(engine), " or ".join(map(repr, _ENGINES))))
@@ -114,6 +120,22 @@ class Segmenter:
         self.assumptions = [str(note) for note in notes] if isinstance(notes, list) else []
         self.backend: str = self._native.backend
         self.device: str = self._native.device
+        self.lungs = self._helper("lungs", lungs)
+        self.lesion_types = self._helper("lesion_types", lesion_types)
+
+    def _helper(self, role: str, model: str | os.PathLike[str] | None) -> Segmenter | None:
+        """The model that plays a role beside this one. Raises: ValueRangeError: one that cannot."""
+        if model is None:
+            return None
+        if not self.finds_infection:
+            raise ValueRangeError(describe(role, os.fspath(model), "None for a model with labels of its own"))
+        helper = Segmenter(model, device=self.device, precision=self.precision, threads=self.threads)
+        names = ", ".join(name for value, name in helper.names.items() if value)
+        if role == "lungs" and (helper.finds_infection or not lung_values(helper.names)):
+            raise ValueRangeError(describe(role, f"a model of {names}", "one whose labels are lungs"))
+        if role == "lesion_types" and helper.names.get(INFECTION) != CONSOLIDATION:
+            raise ValueRangeError(describe(role, f"a model of {names}", f"one of {CONSOLIDATION}"))
+        return helper
 
     def __call__(
         self,
@@ -150,17 +172,65 @@ class Segmenter:
         labels = np.zeros(geometry.shape, np.uint8)
         lungs = np.zeros(geometry.shape, np.uint8)
         probability = np.zeros(geometry.shape, np.float32) if probabilities else None
-        spacing = np.asarray(geometry.spacing_mm)[list(geometry.axes)]
+        stages = [("read", read_ms)]
+        if self.lungs is not None:
+            stages += self.lungs._find_lungs(volume, lungs, progress, cancel)
+        stages += self._find(volume, labels, lungs, probability, self.lungs is not None, progress, cancel)
+        types = None
+        if self.lesion_types is not None:
+            types = np.zeros(geometry.shape, np.uint8)
+            more = self.lesion_types._find(volume, types, lungs, None, True, progress, cancel)
+            stages.append(("lesion types", sum(ms for _, ms in more)))
+            is_dense = types == INFECTION
+            types[...] = 0
+            types[labels == INFECTION] = GROUND_GLASS
+            types[is_dense & (labels == INFECTION)] = CONSOLIDATED
+        return Result(volume, labels, lungs, probability, self.facts(stages), lesion_types=types)
+
+    def _find(
+        self,
+        volume: Volume,
+        labels: npt.NDArray[np.uint8],
+        lungs: npt.NDArray[np.uint8],
+        probability: npt.NDArray[np.float32] | None,
+        has_lungs: bool,
+        progress: Progress | None,
+        cancel: Any,
+    ) -> list[tuple[str, float]]:
+        """The recipe on a volume; lungs are read where they are given, else written. Returns the stages' times."""
+        geometry = volume.geometry
         stages = self._native.run(
             geometry.to_canonical(volume.hu),
-            tuple(spacing),
+            geometry.canonical().spacing_mm,
             geometry.to_canonical(labels),
             geometry.to_canonical(lungs),
             None if probability is None else geometry.to_canonical(probability),
             progress,
             cancel,
+            has_lungs,
         )
-        return Result(volume, labels, lungs, probability, self.facts([("read", read_ms), *stages]))
+        return [(stage, ms) for stage, ms in stages if not (has_lungs and stage == "lungs")]
+
+    def _find_lungs(
+        self, volume: Volume, lungs: npt.NDArray[np.uint8], progress: Progress | None, cancel: Any
+    ) -> list[tuple[str, float]]:
+        """Fills `lungs` with the native ones and those of this model. Returns the stages' times."""
+        geometry, letters = volume.geometry, self._native.orientation
+        found = np.zeros(geometry.shape, np.uint8)
+        stages = self._native.run_volume(
+            [geometry.view(volume.hu, letters)],
+            _permuted(geometry.spacing_mm, geometry, letters),
+            geometry.view(found, letters),
+            None,
+            progress,
+            cancel,
+        )
+        start = time.perf_counter()
+        canonical = geometry.to_canonical(volume.hu), geometry.canonical().spacing_mm
+        is_lung = np.isin(geometry.to_canonical(found), lung_values(self.names))
+        geometry.to_canonical(lungs)[...] = joined_lungs(*canonical, is_lung, threads=self.threads)
+        joined_ms = (time.perf_counter() - start) * 1e3
+        return [("lung network", sum(ms for _, ms in stages)), ("lungs", joined_ms)]
 
     @property
     def finds_infection(self) -> bool:
@@ -237,7 +307,9 @@ class Segmenter:
         if self.finds_infection:
             canonical = geometry.canonical()
             workspace = _core.lungs_workspace_bytes(canonical.shape, canonical.spacing_mm)
-            return base + voxels * (2 + (4 if probabilities else 0)) + workspace
+            # Beside labels and lungs: the network's lungs with the masks that join them, and the lesions' types.
+            more = 16 * (self.lungs is not None) + 3 * (self.lesion_types is not None)
+            return base + voxels * (2 + more + (4 if probabilities else 0)) + workspace
         letters = self._native.orientation
         shape = _permuted(geometry.shape, geometry, letters)
         spacing = _permuted(spacing_mm or geometry.spacing_mm, geometry, letters)
@@ -269,6 +341,11 @@ class Segmenter:
             "threads": self.threads,
             "stages_ms": {stage: round(ms, 3) for stage, ms in stages},
             **({"members": self._native.members} if self._native.members else {}),
+            **{
+                f"{role}_model": helper.facts()["model"]
+                for role, helper in (("lungs", self.lungs), ("lesion_types", self.lesion_types))
+                if helper is not None
+            },
         }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from covfast.pipeline import Result
 
 DISCLAIMER = "Research use only. Not a medical device; not for diagnosis or treatment."
-FILES = ("labels.nii.gz", "lungs.nii.gz", "statistics.json", "preview.png", "run.json")
+FILES = ("labels.nii.gz", "lungs.nii.gz", "lesion_types.nii.gz", "statistics.json", "preview.png", "run.json")
 """The results; `run.json` is last, because it says that the others are complete."""
 
 
@@ -137,7 +137,8 @@ def save(
     command: str | None = None,
     ids: str = "hash",
 ) -> Path:
-    """Writes `labels.nii.gz`, `lungs.nii.gz`, `statistics.json`, `preview.png` and `run.json`.
+    """Writes `labels.nii.gz`, `lungs.nii.gz`, `statistics.json`, `preview.png`, `run.json` and, where a model told them
+    apart, `lesion_types.nii.gz`.
 
     Args:
         result: what `Segmenter` returned; of a model with labels of its own, `labels.nii.gz` and `run.json` alone.
@@ -170,6 +171,8 @@ def save(
             preview(result.volume, result.segmentation, result.lung_segmentation, statistics, folder / "preview.png")
             lap("preview")
             write(folder / "lungs.nii.gz", result.lung_segmentation)
+        if result.lesion_types is not None:
+            write(folder / "lesion_types.nii.gz", result.lesion_type_segmentation)
         write(folder / "labels.nii.gz", result.segmentation)
         lap("write")
         run = {**result.run, "stages_ms": stages}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast.errors import ValueRangeError, describe
-from covfast.volume import LABELS, Geometry, Segmentation, Volume
+from covfast.volume import LABELS, LESION_TYPES, Geometry, Segmentation, Volume
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -34,6 +34,8 @@ class Result:
         run: facts of the run for `run.json`: model, backend, milliseconds of each stage.
         names: label value -> name.
         probabilities: (C, D, H, W) float32 of each class or region of another model, if they were asked for.
+        lesion_types: (D, H, W) uint8 of the infection: 1 ground glass, 2 consolidation; None where no model tells them
+            apart.
     """
 
     volume: Volume | Channels
@@ -43,6 +45,7 @@ class Result:
     run: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=lambda: dict(LABELS))
     probabilities: npt.NDArray[np.float32] | None = None
+    lesion_types: npt.NDArray[np.uint8] | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -61,6 +64,13 @@ class Result:
             raise ValueRangeError(describe("model", "one that looks for no lungs", "an infection model"))
         return Segmentation(self.lungs, self.geometry, {0: "background", 1: "left lung", 2: "right lung"})
 
+    @property
+    def lesion_type_segmentation(self) -> Segmentation:
+        """`lesion_types` with their geometry and names. Raises: ValueRangeError: no model told them apart."""
+        if self.lesion_types is None:
+            raise ValueRangeError(describe("lesion_types", "none", "a Segmenter with lesion_types"))
+        return Segmentation(self.lesion_types, self.geometry, LESION_TYPES)
+
     def statistics(self) -> dict[str, Any]:
         """Volumes, percentages, HU and lesions; see `covfast.statistics.statistics`.
 
@@ -74,7 +84,8 @@ class Result:
 
         lungs = self.lung_segmentation
         assert isinstance(self.volume, Volume)  # what has lungs was read as HU
-        return statistics(self.volume, self.segmentation, lungs)
+        types = None if self.lesion_types is None else self.lesion_type_segmentation
+        return statistics(self.volume, self.segmentation, lungs, types)
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes labels, lungs, statistics, preview and `run.json` into the folder `out`; see `covfast.report.save`."""

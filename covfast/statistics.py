@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covfast.errors import GeometryError, describe
-from covfast.volume import INFECTION, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation, Volume
+from covfast.volume import CONSOLIDATED, GROUND_GLASS, INFECTION, LEFT_LUNG, RIGHT_LUNG, Geometry, Segmentation, Volume
 
 Counts = npt.NDArray[np.int64]
 Json = dict[str, Any]
@@ -74,6 +74,8 @@ DEFINITIONS: dict[str, str] = {
     "p-th percentile is the smallest HU that at least p percent of the voxels do not exceed. Null without voxels.",
     "lesion_count": "26-connected pieces of infection inside both lungs of at least minimum_lesion_ml each.",
     "largest_lesion_ml": "Volume of the largest of those pieces; null if there is none.",
+    "ground_glass_ml, consolidation_ml": "Volume of the infection that a network calls ground glass, or consolidation, "
+    "in the visible lungs; consolidation_percent is its share of both. Null without infection.",
     "thirds": "Each lung cut into three slabs of equal height between its own lowest and highest visible slice. Thirds "
     "are not lobes. Null where the lung is cut off, because its ends are then not known.",
     "TRUNCATED": f"A lung covers at least {MIN_CUT_MM2:g} mm2 of the first or last axial slice (value, mm2).",
@@ -89,7 +91,9 @@ DEFINITIONS: dict[str, str] = {
 }
 
 
-def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Json:
+def statistics(
+    volume: Volume, labels: Segmentation, lungs: Segmentation, lesion_types: Segmentation | None = None
+) -> Json:
     """Volumes, infection, density, lesions and warnings of one scan.
 
     The numbers depend on the voxels and their size, not on the order in which the arrays store them.
@@ -98,12 +102,13 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
         volume: the scan in HU, (D, H, W), any orientation.
         labels: 3 is infection; other values are not read.
         lungs: 1 left lung, 2 right lung, infection included.
+        lesion_types: 1 ground glass, 2 consolidation, of the infection; None where they are not told apart.
     Returns: a dict as `schemas/statistics.schema.json` describes; every definition stands in it. Without a lung voxel,
         what `no_lungs` returns.
-    Raises: GeometryError: the three do not lie on one grid.
+    Raises: GeometryError: they do not lie on one grid.
     """
-    for name, other in (("labels", labels), ("lungs", lungs)):
-        if not other.geometry.is_close(volume.geometry):
+    for name, other in (("labels", labels), ("lungs", lungs), ("lesion_types", lesion_types)):
+        if other is not None and not other.geometry.is_close(volume.geometry):
             raise GeometryError(describe(name, f"grid {other.geometry.shape}", "the grid of volume"))
     geometry = volume.geometry
     # A determinant's last bits depend on the order of the axes; 13 digits do not.
@@ -118,9 +123,20 @@ def statistics(volume: Volume, labels: Segmentation, lungs: Segmentation) -> Jso
         "schema_version": SCHEMA_VERSION,
         "lungs": regions,
         "lesions": _lesions(labels.labels, lungs.labels, tally.infection_box, voxel_ml),
+        **({} if lesion_types is None else {"lesion_types": _types(lesion_types.labels, lungs.labels, voxel_ml)}),
         "thirds": _thirds(tally, cut_off, voxel_ml),
         "warnings": _warnings(volume, regions, cuts, tally.outside * voxel_ml),
         "definitions": dict(DEFINITIONS),
+    }
+
+
+def _types(types: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8], voxel_ml: float) -> Json:
+    inside = lungs > 0
+    glass, dense = (int(np.count_nonzero(inside & (types == value))) for value in (GROUND_GLASS, CONSOLIDATED))
+    return {
+        "ground_glass_ml": glass * voxel_ml,
+        "consolidation_ml": dense * voxel_ml,
+        "consolidation_percent": 100.0 * dense / (glass + dense) if glass + dense else None,
     }
 
 

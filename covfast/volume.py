@@ -24,6 +24,13 @@ LABELS: Mapping[int, str] = {0: "background", 1: "left lung", 2: "right lung", 3
 
 LEFT_LUNG, RIGHT_LUNG, INFECTION = 1, 2, 3
 
+LESION_TYPES: Mapping[int, str] = {0: "background", 1: "ground glass", 2: "consolidation"}
+"""Values of `lesion_types.nii.gz`."""
+
+GROUND_GLASS, CONSOLIDATED = 1, 2
+CONSOLIDATION = "consolidation, of lesions"
+"""Label 3 of a model that tells the types of lesions apart: where there is a lesion, whether it is consolidation."""
+
 # Letter -> (LPS axis, sign). "S" grows towards the head: +z.
 _DIRECTIONS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 

@@ -43,10 +43,11 @@ def mode_of(args: argparse.Namespace) -> str:
 
 def run_facts(segmenter: Segmenter, args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides about the results of a batch: a case that another run made is not taken for done."""
-    model = segmenter.facts()["model"]
+    facts = segmenter.facts()
+    roles = [role for role in ("model", "lungs_model", "lesion_types_model") if role in facts]
     return {
         "command": args.command,
-        "model": {"name": model["name"], "sha256": model["sha256"]},
+        **{role: {key: facts[role][key] for key in ("name", "sha256")} for role in roles},
         "options": {
             "precision": args.precision,
             "on_geometry": args.on_geometry,

@@ -55,6 +55,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_progress(parser)
 
 
+def add_helpers(parser: argparse.ArgumentParser) -> None:
+    """`--lungs` and `--lesion-types`: models beside that of the infection."""
+    parser.add_argument(
+        "--lungs",
+        nargs="?",
+        const="miniseg-lung",
+        metavar="MODEL",
+        help="dense lung that a model finds joins the native lungs (without MODEL: %(const)s)",
+    )
+    parser.add_argument(
+        "--lesion-types",
+        nargs="?",
+        const="miniseg-ggo",
+        metavar="MODEL",
+        help="ground glass and consolidation apart, in lesion_types.nii.gz (without MODEL: %(const)s)",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads`."""
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all that may be used)")

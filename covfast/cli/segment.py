@@ -38,6 +38,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_output(parser, "folder for the results; or FILE.nii.gz for the labels alone")
     options.add_model(parser)
+    options.add_helpers(parser)
     options.add_input(parser)
     options.add_ids(parser)
     folders.add_continue(parser)
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueRangeError(describe("--continue", "one case", "a folder of cases"))
     else:
         refuse_output(source, out, args.overwrite)
-    segmenter = open_segmenter(args)
+    segmenter = open_segmenter(args, lungs=args.lungs, lesion_types=args.lesion_types)
     with progress(args.progress) as report:
         if batch:
             return _run_batch(segmenter, batch, args, mode, report)
@@ -80,7 +81,8 @@ def _run_batch(
     from covfast.report import FILES, refuse_taken
 
     out = Path(args.output)
-    files = FILES if segmenter.finds_infection else LABEL_FILES
+    files = [name for name in FILES if name != "lesion_types.nii.gz" or segmenter.lesion_types is not None]
+    files = files if segmenter.finds_infection else list(LABEL_FILES)
     jobs = [Job(case, (path,), tuple(f"{case}/{name}" for name in files)) for case, path in batch.items()]
     with Manifest(out, folders.run_facts(segmenter, args, {"ids": args.ids})) as manifest:
         todo = manifest.todo(jobs, mode)
@@ -193,6 +195,9 @@ def repeat_command(args: argparse.Namespace) -> str:
         value = getattr(args, flag, None)
         if value is not None:
             words += [f"--{flag.replace('_', '-')}", str(value)]
+    for flag in ("lungs", "lesion_types"):
+        if getattr(args, flag, None) is not None:
+            words += [f"--{flag.replace('_', '-')}", file_name(getattr(args, flag))]
     if getattr(args, "on_geometry", "error") != "error":
         words += ["--on-geometry", args.on_geometry]
     if getattr(args, "input_window", None) is not None:

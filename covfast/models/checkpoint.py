@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
-from covfast.volume import LABELS
+from covfast.volume import INFECTION, LABELS
 
 if TYPE_CHECKING:
     from covfast.models.result_files import ResultFiles
@@ -116,11 +116,38 @@ def slice_recipe(
         threshold: Of the probability.
         antialias: Whether pixels are averaged where the box is larger than the square.
     """
-    means, stds = ([given] * 3 if isinstance(given, (int, float)) else list(given) for given in (mean, std))
     stages: list[dict[str, Any]] = [
         {"stage": "orient", "to": "SPL"},
         {"stage": "lungs"},
         {"stage": "crop", "to": "lungs", "margin_mm": [0.0, margin_mm, margin_mm]},
+        *_second_class(window_hu, size, mean, std, antialias),
+        {"stage": "threshold", "above": threshold, "label": INFECTION, "within": "lungs"},
+    ]
+    return {"version": 1, "stages": stages}
+
+
+def whole_slice_recipe(
+    window_hu: Sequence[float], size: int, mean: float | Sequence[float], std: float | Sequence[float]
+) -> dict[str, Any]:
+    """Recipe of a two-class 2-D network of whole axial slices: class 1 is label 1; arguments as of `slice_recipe`."""
+    stages: list[dict[str, Any]] = [
+        {"stage": "orient", "to": "SPL"},
+        *_second_class(window_hu, size, mean, std, True),
+        {"stage": "threshold", "above": 0.5, "label": 1, "within": "volume"},
+    ]
+    return {"version": 1, "stages": stages}
+
+
+def _second_class(
+    window_hu: Sequence[float],
+    size: int,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    antialias: bool,
+) -> list[dict[str, Any]]:
+    """Stages from a crop of a volume to the probability of the second of two classes, slice by slice."""
+    means, stds = ([given] * 3 if isinstance(given, (int, float)) else list(given) for given in (mean, std))
+    return [
         {"stage": "tile", "size": [1, 0, 0]},
         {"stage": "window", "low_hu": window_hu[0], "high_hu": window_hu[1]},
         {"stage": "resample", "size": [0, size, size], "antialias": antialias},
@@ -129,9 +156,7 @@ def slice_recipe(
         {"stage": "softmax"},
         {"stage": "channel", "index": 1},
         {"stage": "resample_back"},
-        {"stage": "threshold", "above": threshold, "label": 3, "within": "lungs"},
     ]
-    return {"version": 1, "stages": stages}
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -29,6 +29,8 @@ LICENCE = "CC-BY-NC-SA-4.0"
 SLICES, VOLUMES, BARE = "slices", "volumes", "bare"
 KINDS: Mapping[str, str] = {
     "miniseg-infection": SLICES,
+    "miniseg-lung": SLICES,
+    "miniseg-lesions": SLICES,
     "miniseg": SLICES,
     "infnet": SLICES,
     "semi-infnet": SLICES,
@@ -158,14 +160,15 @@ def checkpoint(table: Mapping[str, Any], weights: Path, remark: str = "") -> Che
 
 def _write(table: Mapping[str, Any], weights: Path, out: Path, remark: str = "") -> Path:
     """The package of weights by the recipe's system."""
+    from covfast.train.publish_slices import OWN
+
     target = out / f"{table['name']}.covfast"
-    if table["system"] != "miniseg-infection":
+    if table["system"] not in OWN:
         checkpoint(table, weights, remark).export(target)
         return target
     from covfast.models.checkpoint import read_tensors
-    from covfast.train.publish_slices import miniseg_infection
 
-    found = miniseg_infection(table, read_tensors(weights), weights.name)
+    found = OWN[table["system"]](table, read_tensors(weights), weights.name)
     found.export(target, licence=LICENCE, provenance=_shipped(table, remark))
     return target
 
@@ -198,10 +201,11 @@ def _network(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tens
 
 
 def _shipped(table: Mapping[str, Any], remark: str) -> dict[str, Any]:
-    """Provenance of miniseg-infection, whose data are always the same."""
+    """Provenance of the weights that ship, whose data are always the same."""
+    made = ["synthetic chests of covfast.phantom"] if table["system"] == "miniseg-lung" else []
     return {
         "training": {key: table[key] for key in ("model", "seed", "split", "optimisation", "augmentation")},
-        "data": ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks"],
+        "data": ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks", *made],
         "use": "research only, not a medical device",
         "remark": remark,
     }

@@ -1,20 +1,21 @@
-"""Packages of networks that were trained on axial slices: infection within the lungs, or the network alone."""
+"""Packages of networks that were trained on axial slices: infection within the lungs, lungs, or the network alone."""
 
 # torch is not followed by the type checker: its classes and functions are Any.
+# mypy: allow-subclassing-any
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from covfast.models import infnet_files, infnet_multiclass, miniseg_files
-from covfast.models.checkpoint import Checkpoint, slice_recipe
+from covfast.models.checkpoint import Checkpoint, slice_recipe, whole_slice_recipe
 from covfast.models.infnet import MULTIPLE, TwoClasses
 from covfast.train.recipe import Recipe
 from covfast.train.systems.infnet import scaled_size
-from covfast.volume import LABELS
+from covfast.volume import CONSOLIDATION, INFECTION, LABELS
 
 WINDOW_HU = (-1250.0, 250.0)
 """Assumed: published pictures do not tell theirs."""
@@ -27,7 +28,7 @@ _NOTES = (
 
 
 def inference_recipe(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The stages of use that belong to a training of miniseg-infection: the network gets what it was trained on."""
+    """Stages of use for a training on slices of the lungs' box: the network gets what it was trained on."""
     given = table["input"]
     return slice_recipe(given["window_hu"], given["size"], given["mean"], given["std"], given["margin_mm"])
 
@@ -37,6 +38,38 @@ def miniseg_infection(table: Mapping[str, Any], tensors: Mapping[str, Tensor], n
     size = int(table["input"]["size"])
     module, recipe = miniseg_files.build(tensors, name), inference_recipe(table)
     return Checkpoint(module, recipe, "covfast", labels=dict(LABELS), input_shape=(1, 3, size, size))
+
+
+def miniseg_lung(table: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    """covfast's own MiniSeg of lung fields, label 1. Raises: WeightsError: as `covfast.models.miniseg_files.build`."""
+    given, size = table["input"], int(table["input"]["size"])
+    recipe = whole_slice_recipe(given["window_hu"], size, given["mean"], given["std"])
+    module = miniseg_files.build(tensors, name)
+    return Checkpoint(module, recipe, "covfast", labels={1: "lung"}, input_shape=(1, 3, size, size))
+
+
+class ConsolidationOfLesions(nn.Module):
+    """Of the classes background, ground glass and consolidation the last two: their softmax is that given a lesion.
+
+    Args:
+        network: (N, C, H, W) -> (N, 3, H, W) in evaluation mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2, H, W) logits: ground glass, consolidation."""
+        return self.network(x)[:, 1:]
+
+
+def miniseg_lesions(table: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
+    """covfast's own MiniSeg of lesion types. Raises: WeightsError: as `covfast.models.miniseg_files.build`."""
+    size = int(table["input"]["size"])
+    module = ConsolidationOfLesions(miniseg_files.build(tensors, name)).eval()
+    labels = {value: text for value, text in LABELS.items() if value} | {INFECTION: CONSOLIDATION}
+    return Checkpoint(module, inference_recipe(table), "covfast", labels=labels, input_shape=(1, 3, size, size))
 
 
 def miniseg(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Checkpoint:
@@ -80,6 +113,13 @@ def multiclass(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Te
         multiple=infnet_multiclass.MULTIPLE,
     )
 
+
+OWN: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor], str], Checkpoint]] = {
+    "miniseg-infection": miniseg_infection,
+    "miniseg-lung": miniseg_lung,
+    "miniseg-lesions": miniseg_lesions,
+}
+"""System of the weights that ship -> (recipe, tensors, name of their file) to a checkpoint. Their data are known."""
 
 SYSTEMS: Mapping[str, Callable[[Recipe, Mapping[str, Any], Mapping[str, Tensor], str], Checkpoint]] = {
     "miniseg": miniseg,

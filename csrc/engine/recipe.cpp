@@ -126,8 +126,10 @@ void parse_threshold(const Json& stage, Recipe& recipe) {
     COVFAST_REQUIRE(within == "volume" || (within == "lungs" && recipe.finds_lungs), FORMAT,
                     "recipe stage 'threshold', within: got '", within,
                     "', expected 'volume', or 'lungs' behind a stage 'lungs'");
+    // Beside lungs, which have labels of their own, only infection is known.
+    const int least = recipe.finds_lungs ? kInfection : 1, most = recipe.finds_lungs ? kInfection : 255;
     recipe.threshold = {static_cast<float>(number_in(stage, "above", 0, 1)),
-                        static_cast<uint8_t>(stage.integer("label", kInfection, kInfection)), within == "lungs"};
+                        static_cast<uint8_t>(stage.integer("label", least, most)), within == "lungs"};
 }
 
 // The closed list, and where each stage may stand: the phase never goes back.

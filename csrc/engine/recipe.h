@@ -12,6 +12,8 @@
 //     {"stage": "resample_back"},
 //     {"stage": "threshold", "above": 0.5, "label": 3, "within": "lungs"}]}  the end: what becomes a label
 //
+// Without lungs the label is the model's own, 1 to 255, and "within" is "volume".
+//
 // A whole volume in overlapping windows, as nnU-Net does it:
 //
 //     {"stage": "orient", "to": "file"},                                     as the file stores it

@@ -134,7 +134,7 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
                                       const CaseInput& volume, const CaseOutput& result, const Context& context,
                                       const Progress& progress) {
     require_same_size("labels", result.labels.size, volume.size);
-    require_same_size("lungs", result.lungs.size, volume.size);
+    if (result.lungs.data != nullptr || recipe.finds_lungs) require_same_size("lungs", result.lungs.size, volume.size);
     if (result.probability.data != nullptr) require_same_size("probability", result.probability.size, volume.size);
     // Lungs are found in the canonical orientation, in which left and right are known; the rest runs as the recipe
     // says.
@@ -143,11 +143,7 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
     Box box{{0, 0, 0}, {}};
     CaseInput input = volume;
     CaseOutput output = result;
-    if (recipe.finds_lungs) {
-        find_lungs(volume, result.lungs, context, progress);
-    } else {
-        fill<uint8_t>(result.lungs, nullptr, context.threads);
-    }
+    if (recipe.finds_lungs && !result.has_lungs) find_lungs(volume, result.lungs, context, progress);
     timer.stop("lungs");
     orient(input, recipe.orientation);
     orient(output.labels, recipe.orientation);
@@ -159,7 +155,7 @@ std::vector<StageTime> segment_volume(const Recipe& recipe, std::shared_ptr<cons
         COVFAST_REQUIRE(box.begin[0] < box.end[0], NO_LUNGS, "hu: got a volume without lungs, expected a chest CT");
         box = widen(box, recipe.crop.margin_mm, input);
     }
-    fill(output.labels, &output.lungs, context.threads);
+    fill(output.labels, recipe.finds_lungs ? &output.lungs : nullptr, context.threads);
     if (output.probability.data != nullptr) fill(output.probability, nullptr, context.threads);
     timer.stop("crop");
 

@@ -24,8 +24,9 @@ struct CaseInput {
 
 struct CaseOutput {
     View3<uint8_t> labels;     // 0 background, 1 left lung, 2 right lung, and the recipe's own labels
-    View3<uint8_t> lungs;      // 1 left, 2 right, lesions included
+    View3<uint8_t> lungs;      // 1 left, 2 right, lesions included; data null: the recipe looks for none
     View3<float> probability;  // of the thresholded channel, 0 outside the crop; data null: not asked for
+    bool has_lungs = false;    // lungs are given, and not looked for
 };
 
 // Throws NO_LUNGS if the recipe needs lungs and there are none; CANCELLED; SHAPE if the views disagree.

@@ -45,16 +45,23 @@ inline HuView hu_view(const py::array& hu) {
             is_float ? element_strides<float>(hu, "hu") : element_strides<int16_t>(hu, "hu")};
 }
 
-// A writable (D, H, W) array of T, any strides. Throws SHAPE, DTYPE.
+// A (D, H, W) array of T to read, any strides. Throws SHAPE, DTYPE.
 template <class T>
-View3<T> output_view(py::array& array, const char* name) {
+View3<const T> input_view(const py::array& array, const char* name) {
     COVFAST_REQUIRE(array.ndim() == 3, SHAPE, name, ": got ", array.ndim(), " axes, expected 3: (D, H, W)");
     COVFAST_REQUIRE(py::isinstance<py::array_t<T>>(array), DTYPE, name, ": got ",
                     py::str(array.dtype()).cast<std::string>(), ", expected ",
                     py::str(py::dtype::of<T>()).cast<std::string>());
-    return {static_cast<T*>(array.mutable_data()),
+    return {static_cast<const T*>(array.data()),
             {array.shape(0), array.shape(1), array.shape(2)},
             element_strides<T>(array, name)};
+}
+
+// A writable (D, H, W) array of T, any strides. Throws SHAPE, DTYPE.
+template <class T>
+View3<T> output_view(py::array& array, const char* name) {
+    const View3<const T> view = input_view<T>(array, name);
+    return {static_cast<T*>(array.mutable_data()), view.size, view.stride};
 }
 
 }  // namespace covfast::python

@@ -8,20 +8,11 @@
 namespace covfast::python {
 namespace {
 
-View3<const uint8_t> label_view(const py::array& labels) {
-    COVFAST_REQUIRE(labels.ndim() == 3, SHAPE, "labels: got ", labels.ndim(), " axes, expected 3: (D, H, W)");
-    COVFAST_REQUIRE(py::isinstance<py::array_t<uint8_t>>(labels), DTYPE, "labels: got ",
-                    py::str(labels.dtype()).cast<std::string>(), ", expected uint8");
-    return {static_cast<const uint8_t*>(labels.data()),
-            {labels.shape(0), labels.shape(1), labels.shape(2)},
-            element_strides<uint8_t>(labels, "labels")};
-}
-
 // numbers (D, H, W) i32; of each component: its value, voxels, and box as begin and end of D, H, W.
 using Found = std::tuple<py::array_t<int32_t>, py::array_t<uint8_t>, py::array_t<int64_t>, py::array_t<int64_t>>;
 
 Found run_components(const py::array& labels, int connectivity, int threads) {
-    const View3<const uint8_t> view = label_view(labels);
+    const View3<const uint8_t> view = input_view<uint8_t>(labels, "labels");
     py::array_t<int32_t> numbers({view.size[0], view.size[1], view.size[2]});
     const View3<int32_t> out = output_view<int32_t>(numbers, "numbers");
     Components found;
@@ -46,7 +37,7 @@ Found run_components(const py::array& labels, int connectivity, int threads) {
 
 // In place. ties: 0 first, 1 last, 2 all; min_voxels 0: the largest is kept, else those of at least so many.
 void filter_components(py::array labels, int connectivity, int ties, int64_t min_voxels, int threads) {
-    const View3<const uint8_t> view = label_view(labels);
+    const View3<const uint8_t> view = input_view<uint8_t>(labels, "labels");
     const View3<uint8_t> out = output_view<uint8_t>(labels, "labels");
     const py::gil_scoped_release nogil;
     const Components found = find_components(view, connectivity, threads);
@@ -56,7 +47,7 @@ void filter_components(py::array labels, int connectivity, int ties, int64_t min
 }
 
 void run_fill_holes(py::array labels, int connectivity, uint8_t value, int threads) {
-    const View3<const uint8_t> view = label_view(labels);
+    const View3<const uint8_t> view = input_view<uint8_t>(labels, "labels");
     const View3<uint8_t> out = output_view<uint8_t>(labels, "labels");
     const py::gil_scoped_release nogil;
     fill_holes(view, value, connectivity, out, threads);

@@ -69,14 +69,15 @@ public:
         context_ = {&backend, threads, nullptr};
     }
 
-    bool finds_infection() const { return recipe_.kind == Recipe::Kind::kTiles; }
+    bool finds_infection() const { return is_tiles() && recipe_.finds_lungs; }
+    bool is_tiles() const { return recipe_.kind == Recipe::Kind::kTiles; }
     std::string orientation() const { return recipe_.orientation; }
     bool is_slices() const { return recipe_.kind == Recipe::Kind::kSlices; }
     int64_t image_channels() const {
         return recipe_.kind == Recipe::Kind::kWindows ? static_cast<int64_t>(recipe_.volume.norms.size()) : 1;
     }
     int64_t output_channels() const {
-        if (finds_infection()) return 1;
+        if (is_tiles()) return 1;
         return static_cast<int64_t>(is_slices() ? recipe_.slices.values.size() : recipe_.volume.labels.values.size());
     }
     std::vector<std::string> members() const { return recipe_.volume.members; }
@@ -85,12 +86,13 @@ public:
     std::string device() const { return context_.backend->device; }
 
     Times run(const py::array& hu, const std::array<double, 3>& spacing_mm, py::array labels, py::array lungs,
-              std::optional<py::array> probability, py::object progress, py::object cancel) const {
-        COVFAST_REQUIRE(finds_infection(), UNAVAILABLE,
+              std::optional<py::array> probability, py::object progress, py::object cancel, bool has_lungs) const {
+        COVFAST_REQUIRE(is_tiles(), UNAVAILABLE,
                         "model: got one with labels of its own, expected one for lungs and infection");
         const CaseInput input = case_input(hu, spacing_mm);
         const CaseOutput output{output_view<uint8_t>(labels, "labels"), output_view<uint8_t>(lungs, "lungs"),
-                                probability ? output_view<float>(*probability, "probability") : View3<float>{}};
+                                probability ? output_view<float>(*probability, "probability") : View3<float>{},
+                                has_lungs};
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
         return named(segment_volume(recipe_, members_.at(""), input, output, context_, watcher.progress()));
@@ -112,6 +114,7 @@ public:
         if (probabilities) attach_probabilities(*probabilities, output_channels(), output);
         PyProgress watcher(std::move(progress), std::move(cancel));
         py::gil_scoped_release nogil;
+        if (is_tiles()) return named(run_tiles(image, output, watcher.progress()));
         if (is_slices()) return named(run_slices(image, output, watcher.progress()));
         return named(label_volume(recipe_.volume, members_, image, output, accumulate_, context_, watcher.progress()));
     }
@@ -122,13 +125,14 @@ public:
         COVFAST_REQUIRE(!finds_infection(), UNAVAILABLE,
                         "model: got one for lungs and infection, expected one with labels of its own");
         const py::gil_scoped_release nogil;
+        if (is_tiles()) return 0;  // a slice's worth
         if (is_slices()) return slices_bytes(recipe_.slices, slice_networks(), size, context_);
         return volume_bytes(recipe_.volume, members_, size, spacing_mm, has_probabilities, accumulate_, context_);
     }
 
     // window: the values that become 0 and 1; None for the recipe's own.
     void run_slice(const py::array& image, std::optional<std::array<float, 2>> window, py::array probability) const {
-        COVFAST_REQUIRE(finds_infection(), UNAVAILABLE, "model: got one for volumes, expected one for slices");
+        COVFAST_REQUIRE(is_tiles(), UNAVAILABLE, "model: got one for volumes, expected one for slices");
         const CaseInput input = case_input(image, {1.0, 1.0, 1.0});
         const View3<float> output = output_view<float>(probability, "probability");
         const stage::Window own = std::get<stage::Window>(recipe_.tile_stages.front());
@@ -200,15 +204,29 @@ private:
         return networks;
     }
 
-    std::vector<StageTime> run_slices(const ImageInput& image, const LabelOutput& output,
-                                      const Progress& progress) const {
+    static CaseInput only_channel(const ImageInput& image) {
         COVFAST_REQUIRE(image.channels.size() == 1, SHAPE, "image: got ", image.channels.size(),
                         " channels, expected 1: a CT");
+        const RawChannel& hu = image.channels.front();
+        return {hu.data, hu.is_float, hu.size, hu.stride, image.spacing_mm};
+    }
+
+    std::vector<StageTime> run_tiles(const ImageInput& image, const LabelOutput& output,
+                                     const Progress& progress) const {
+        CaseOutput found{output.labels, {}, {}};
+        if (output.probabilities != nullptr)
+            found.probability = {
+                output.probabilities, output.labels.size, {output.stride[1], output.stride[2], output.stride[3]}};
+        Recipe oriented = recipe_;
+        oriented.orientation = "SPL";  // the caller's views already run as the recipe's
+        return segment_volume(oriented, members_.at(""), only_channel(image), found, context_, progress);
+    }
+
+    std::vector<StageTime> run_slices(const ImageInput& image, const LabelOutput& output,
+                                      const Progress& progress) const {
         COVFAST_REQUIRE(output.probabilities == nullptr, UNAVAILABLE,
                         "probabilities: got a request, expected none; this model's labels are cleaned as labels");
-        const RawChannel& hu = image.channels.front();
-        const CaseInput input{hu.data, hu.is_float, hu.size, hu.stride, image.spacing_mm};
-        return label_slices(recipe_, slice_networks(), input, output.labels, context_, progress);
+        return label_slices(recipe_, slice_networks(), only_channel(image), output.labels, context_, progress);
     }
 
     static void attach_probabilities(py::array& probabilities, int64_t channels, LabelOutput& output) {
@@ -273,7 +291,7 @@ void register_segment(py::module_& m) {
         .def_property_readonly("backend", &Segmenter::backend)
         .def_property_readonly("device", &Segmenter::device)
         .def("run", &Segmenter::run, py::arg("hu"), py::arg("spacing_mm"), py::arg("labels"), py::arg("lungs"),
-             py::arg("probability"), py::arg("progress"), py::arg("cancel"))
+             py::arg("probability"), py::arg("progress"), py::arg("cancel"), py::arg("has_lungs") = false)
         .def("run_slice", &Segmenter::run_slice, py::arg("image"), py::arg("window"), py::arg("probability"));
 }
 

@@ -61,6 +61,17 @@ def test_recipe_labels_are_the_probability_above_the_threshold_in_every_slice(tm
     np.testing.assert_array_equal(labels == 3, probability > 0.5)
 
 
+def test_recipe_without_lungs_has_a_label_of_its_own(tmp_path: Path) -> None:
+    hu, given = volume(), np.zeros((10, 17, 23), np.uint8)
+    probability = np.zeros((1, 10, 17, 23), np.float32)
+    segmenter = _core.Segmenter(os.fsencode(make(tmp_path / "m.covfast", changed("threshold", label=9))), "cpu", 2)
+    assert not segmenter.finds_infection
+    segmenter.run_volume([hu], (2.0, 1.0, 1.0), given, probability, None, None)
+    labels, expected = run(make(tmp_path / "n.covfast", STAGES), hu)
+    np.testing.assert_array_equal(given == 9, labels == 3)
+    np.testing.assert_array_equal(probability[0], expected)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_recipe_any_number_of_threads_same_bits(tmp_path: Path, threads: int) -> None:
     path = make(tmp_path / "m.covfast", STAGES)
@@ -113,7 +124,9 @@ BAD: dict[str, Any] = {
     "orientation": changed("orient", to="SSL"),
     "orientation too long": changed("orient", to="SPLS"),
     "size": changed("resample", size=[-1, 2, 2]),
-    "another label": changed("threshold", label=1),
+    "no label": changed("threshold", label=0),
+    "label of more than a byte": changed("threshold", label=256),
+    "another label beside lungs": [STAGES[0], {"stage": "lungs"}, *STAGES[1:-1], {**STAGES[-1], "label": 1}],
     "threshold": changed("threshold", above=2),
     "lungs that nobody found": changed("threshold", within="lungs"),
     "crop without lungs": [STAGES[0], {"stage": "crop", "to": "lungs", "margin_mm": [0, 0, 0]}, *STAGES[1:]],

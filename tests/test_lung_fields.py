@@ -1,0 +1,83 @@
+"""Lung fields of two methods: what a network may add to the native lungs, and to which side."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from covfast import NoLungsError, ops
+from covfast.lung_fields import joined_lungs, lung_values
+from covfast.phantom import Phantom, water_phantom
+
+Hu = npt.NDArray[np.int16]
+Mask = npt.NDArray[np.bool_]
+
+
+def canonical(phantom: Phantom) -> tuple[Hu, tuple[float, float, float], npt.NDArray[np.uint8]]:
+    geometry = phantom.volume.geometry
+    hu, lungs = (np.array(geometry.to_canonical(a)) for a in (phantom.volume.hu, phantom.lungs.labels))
+    return hu, geometry.canonical().spacing_mm, lungs
+
+
+def dice(a: Mask, b: Mask) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_nothing_found_leaves_the_native_lungs(small_phantom: Phantom) -> None:
+    hu, spacing, _ = canonical(small_phantom)
+    joined = joined_lungs(hu, spacing, np.zeros(hu.shape, bool))
+    np.testing.assert_array_equal(joined, ops.lungs(hu, spacing, device="cpu"))
+
+
+def test_consolidated_base_joins_its_lung(small_phantom: Phantom) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    base = np.flatnonzero((truth == 1).any(axis=(1, 2)))[:12]
+    lower = np.zeros(hu.shape, bool)
+    lower[base] = truth[base] == 1
+    hu[lower] = 40
+    native = ops.lungs(hu, spacing, device="cpu")
+    joined = joined_lungs(hu, spacing, truth > 0)
+    assert (native[lower] == 1).mean() < 0.9
+    assert (joined[lower] == 1).mean() > 0.99
+    assert dice(joined == 1, truth == 1) > max(0.95, dice(native == 1, truth == 1))
+    assert dice(joined == 2, truth == 2) > 0.95
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_lung_without_air_gets_its_side(small_phantom: Phantom, side: int) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    hu[truth == side] = 40
+    assert (ops.lungs(hu, spacing, device="cpu")[truth == side] > 0).mean() < 0.1
+    joined = joined_lungs(hu, spacing, truth > 0)
+    assert dice(joined == side, truth == side) > 0.9
+    assert dice(joined == 3 - side, truth == 3 - side) > 0.9
+
+
+def test_both_lungs_without_air_are_found_on_their_sides(small_phantom: Phantom) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    hu[hu < 0] = 40  # nothing is air: the native method finds nothing
+    with pytest.raises(NoLungsError):
+        ops.lungs(hu, spacing, device="cpu")
+    joined = joined_lungs(hu, spacing, truth > 0)
+    assert min(dice(joined == side, truth == side) for side in (1, 2)) > 0.97
+
+
+def test_air_and_small_pieces_are_not_added(small_phantom: Phantom) -> None:
+    hu, spacing, _ = canonical(small_phantom)
+    native = ops.lungs(hu, spacing, device="cpu")
+    found = hu < -500  # the room, the trachea, and the lungs themselves
+    found[:2, :2, :2] = True
+    np.testing.assert_array_equal(joined_lungs(hu, spacing, found), native)
+
+
+def test_no_lungs_of_either_is_an_error() -> None:
+    volume = water_phantom()
+    hu, spacing = volume.geometry.to_canonical(volume.hu), volume.geometry.canonical().spacing_mm
+    with pytest.raises(NoLungsError):
+        joined_lungs(hu, spacing, np.zeros(hu.shape, bool))
+
+
+def test_lung_values_are_those_of_lungs_and_lobes() -> None:
+    names = {0: "background", 1: "Left Lung", 2: "heart", 5: "right middle lobe"}
+    assert lung_values(names) == [1, 5]
