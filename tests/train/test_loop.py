@@ -209,6 +209,11 @@ def test_batches_follow_the_shares_of_the_kinds() -> None:
     assert share == pytest.approx(0.25, abs=0.04)
 
 
+def test_shares_that_leave_nothing_to_draw_are_refused() -> None:
+    with pytest.raises(ValueRangeError, match=r"optimisation.shares: got .*'png': 1.0.*expected a share above 0 for"):
+        MiniSegInfection(infection_table(shares={"doctor": 0.0, "png": 1.0}), bright_squares())
+
+
 def test_validation_of_miniseg_infection_is_dice_of_expert_slices() -> None:
     system = MiniSegInfection(infection_table(), bright_squares(), bright_squares(side=320))
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from covfast.errors import ValueRangeError, describe
 from covfast.models import MiniSeg
 from covfast.train.augment import Augmentation, augment
 from covfast.train.data import DOCTOR, PNG, PSEUDO, STORED, Slices, picture_files, read_slices, split_cases
@@ -35,6 +36,9 @@ class MiniSegInfection(System):
         held: Held-out side; validation is the mean Dice at 0.5 over its expert slices.
         data: Folder of the data, for the record.
 
+    Raises:
+        ValueRangeError: No kind of slices that is there has a share.
+
     Attributes:
         judged: Kind of the held-out slices that validation looks at.
     """
@@ -43,6 +47,10 @@ class MiniSegInfection(System):
 
     def __init__(self, table: Recipe, slices: Slices, held: Slices | None = None, data: Path | None = None) -> None:
         super().__init__(table)
+        shares = table["optimisation"]["shares"]
+        if not any(shares[kind] > 0 for kind in shares if kind in slices.kinds):
+            expected = f"a share above 0 for one of {sorted(set(slices.kinds))}"
+            raise ValueRangeError(describe("optimisation.shares", shares, expected))
         self.slices, self.held, self.data = slices, held, data
         self.images, self.masks = torch.from_numpy(slices.images), torch.from_numpy(slices.masks)
         self.augmentation = Augmentation(size=table["input"]["size"], **table["augmentation"])
