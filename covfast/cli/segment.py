@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,9 @@ def _run_batch(
     from covfast.report import FILES, refuse_taken
 
     out = Path(args.output)
-    files = [name for name in FILES if name != "lesion_types.nii.gz" or segmenter.lesion_types is not None]
-    files = files if segmenter.finds_infection else list(LABEL_FILES)
+    files: Sequence[str] = LABEL_FILES
+    if segmenter.finds_infection:
+        files = [name for name in FILES if name != "lesion_types.nii.gz" or segmenter.lesion_types is not None]
     jobs = [Job(case, (path,), tuple(f"{case}/{name}" for name in files)) for case, path in batch.items()]
     with Manifest(out, folders.run_facts(segmenter, args, {"ids": args.ids})) as manifest:
         todo = manifest.todo(jobs, mode)
