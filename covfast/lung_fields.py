@@ -19,6 +19,10 @@ DENSE_HU = -500
 """From here up a network may add lung. Less dense lung is the native method's, which draws its border exactly; what it
 misses is lung as dense as the chest wall, with no air before it."""
 
+THICK_MM = 5.0
+"""Side of the square of dense lung that must fit into an axial slice of what is added: a network's border lies a few
+millimetres beside the true one, and a rim of chest wall around the lungs is no lung."""
+
 LEAST_PIECE_ML = 20.0
 """Smaller pieces that touch no lung are not lung."""
 
@@ -38,9 +42,10 @@ def joined_lungs(
 ) -> Labels:
     """Left and right lung: the native lungs, and the dense lung that a network found beside them.
 
-    Of what was found, voxels of `DENSE_HU` and more join the lung they touch (`covfast.ops.extend_lungs`). Pieces that
-    touch none are kept from `LEAST_PIECE_ML` on, and belong to the side of the body's middle on which they lie; so does
-    all that was found where the native method misses a lung, or both.
+    Of what was found beside the native lungs, voxels of `DENSE_HU` and more that are `THICK_MM` thick in the axial
+    slice join the lung they touch (`covfast.ops.extend_lungs`). Pieces that touch none are kept from `LEAST_PIECE_ML`
+    on, and belong to the side of the body's middle on which they lie; so does all that was found where the native
+    method misses a lung, or both.
 
     Args:
         hu: (D, H, W) int16 or float32 in HU, canonical orientation, any strides.
@@ -58,7 +63,8 @@ def joined_lungs(
             raise
         joined = np.zeros(hu.shape, np.uint8)
     is_dense = hu >= DENSE_HU
-    found = found & is_dense if joined.any() else found
+    if joined.any():
+        found = _thick(found & is_dense & (joined == 0), [max(1, round(THICK_MM / mm)) for mm in spacing_mm[1:]])
     left, right = (np.count_nonzero(joined == side) for side in (LEFT_LUNG, RIGHT_LUNG))
     if min(left, right) > LEAST_SHARE * max(left, right):
         joined = extend_lungs(joined, found, threads=threads)
@@ -72,3 +78,27 @@ def joined_lungs(
     joined[kept & (columns > middle)] = LEFT_LUNG  # W grows to the patient's left
     joined[kept & (columns <= middle)] = RIGHT_LUNG
     return joined
+
+
+def _thick(mask: npt.NDArray[np.bool_], sides: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """The part of (D, H, W) that rectangles of `sides` (h, w) voxels within it cover: its opening, slice by slice."""
+    for axis, side in enumerate(sides, 1):
+        mask = _run(mask, side, axis, np.logical_and)
+    for axis, side in enumerate(sides, 1):
+        mask = _run(mask[:, ::-1, ::-1], side, axis, np.logical_or)[:, ::-1, ::-1]
+    return mask
+
+
+def _run(mask: npt.NDArray[np.bool_], n: int, axis: int, join: np.ufunc) -> npt.NDArray[np.bool_]:
+    """Each voxel joined with the n - 1 behind it along the axis; behind the end there is nothing."""
+    out, have = mask.copy(), 1
+    while have < n:
+        step = min(have, n - have)
+        here, behind = [slice(None)] * 3, [slice(None)] * 3
+        here[axis], behind[axis] = slice(None, -step), slice(step, None)
+        joined = join(out[tuple(here)], out[tuple(behind)])
+        if join is np.logical_and:
+            out = np.zeros_like(out)
+        out[tuple(here)] = joined
+        have += step
+    return out

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from covfast import NoLungsError, ops
-from covfast.lung_fields import joined_lungs, lung_values
+from covfast.lung_fields import _thick, joined_lungs, lung_values
 from covfast.phantom import Phantom, water_phantom
 
 Hu = npt.NDArray[np.int16]
@@ -39,7 +39,7 @@ def test_consolidated_base_joins_its_lung(small_phantom: Phantom) -> None:
     native = ops.lungs(hu, spacing, device="cpu")
     joined = joined_lungs(hu, spacing, truth > 0)
     assert (native[lower] == 1).mean() < 0.9
-    assert (joined[lower] == 1).mean() > 0.99
+    assert (joined[lower] == 1).mean() > 0.97
     assert dice(joined == 1, truth == 1) > max(0.95, dice(native == 1, truth == 1))
     assert dice(joined == 2, truth == 2) > 0.95
 
@@ -69,6 +69,23 @@ def test_air_and_small_pieces_are_not_added(small_phantom: Phantom) -> None:
     found = hu < -500  # the room, the trachea, and the lungs themselves
     found[:2, :2, :2] = True
     np.testing.assert_array_equal(joined_lungs(hu, spacing, found), native)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (2, 3), (5, 4), (9, 1), (30, 2)])
+def test_thick_is_an_opening_of_each_slice(sides: tuple[int, int]) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    random = np.random.default_rng(0)
+    mask = ndimage.gaussian_filter(random.random((4, 25, 31)), (0, 2, 2)) > 0.5
+    expected = ndimage.binary_opening(mask, np.ones((1, *sides)))
+    np.testing.assert_array_equal(_thick(mask, sides), expected)
+
+
+def test_rim_of_chest_wall_is_not_added(small_phantom: Phantom) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    rim = np.zeros(hu.shape, bool)
+    rim[:, :, 1:] = (truth[:, :, :-1] > 0) & (truth[:, :, 1:] == 0)  # a voxel of 2.8 mm, where 5 mm are asked for
+    native = ops.lungs(hu, spacing, device="cpu")
+    np.testing.assert_array_equal(joined_lungs(hu, spacing, rim), native)
 
 
 def test_no_lungs_of_either_is_an_error() -> None:
