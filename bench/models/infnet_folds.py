@@ -101,7 +101,7 @@ def write_squares(data: Path, folder: Path, groups: Mapping[str, Sequence[str]],
 
 def figures(truth: npt.NDArray[np.bool_], probability: Floats) -> dict[str, float]:
     """Dice of a slice by both definitions, of a map of any size."""
-    grey = np.rint(255.0 * stretched(probability)).astype(np.uint8)
+    grey = np.rint(255.0 * stretched(probability.astype(np.float64))).astype(np.uint8)
     whole = np.asarray(Image.fromarray(probability).resize(truth.shape[::-1], Image.Resampling.BILINEAR))
     return {"dice": saliency(truth, grey).curves.mean()["dice"], "dice_at_half": dice(truth, whole > 0.5)}
 
@@ -112,6 +112,7 @@ def unet_maps(weights: Path, volumes: Path, groups: Mapping[str, Sequence[str]],
     found: dict[str, Floats] = {}
     for group, names in groups.items():
         maps = segmenter(volumes / "images" / f"{group}.nii.gz", probabilities=True).probabilities
+        assert maps is not None  # they were asked for
         found.update(zip(names, maps[1, ::TWICE], strict=True))
     return found
 
@@ -214,7 +215,8 @@ def rounds_steps(table: Mapping[str, Any], labelled: int) -> int:
     """Optimiser steps of all rounds of the propagation, which the record does not list."""
     given, wanted, size = table["propagation"], table["data"]["unlabelled_count"], table["propagation"]["group"]
     sets = [labelled + min(size * (number + 1), wanted) for number in range(ceil(wanted / size))]
-    return len(table["input"]["scales"]) * (given["epochs"] - 1) * sum(ceil(n / given["batch"]) for n in sets)
+    turns = sum(ceil(n / given["batch"]) for n in sets)
+    return turns * int(given["epochs"] - 1) * len(table["input"]["scales"])
 
 
 def check_held_out(out: Path, held: Mapping[str, Sequence[str]]) -> None:
@@ -231,7 +233,9 @@ def one_fold(fold: int, options: argparse.Namespace, groups: Mapping[str, Sequen
     """Every way of a fold, in the order of what they need of each other."""
     held = {group: groups[group] for group in fold_sides(list(groups), SPLIT | {"fold": fold})[1]}
     labelled = sum(map(len, groups.values())) - sum(map(len, held.values()))
-    volumes, found, steps = options.runs / f"squares_{options.size}", {}, {}
+    volumes = options.runs / f"squares_{options.size}"
+    found: dict[str, Scores] = {}
+    steps: dict[str, int] = {}
     for way in (INFNET, UNET, BARE, SEMI, LONG):
         start, out = time.perf_counter(), options.runs / f"fold_{fold}" / way.replace(", ", "_").replace(" ", "_")
         recipe, changes = settings(way, fold, options, steps)
