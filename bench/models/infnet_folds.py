@@ -215,8 +215,8 @@ def rounds_steps(table: Mapping[str, Any], labelled: int) -> int:
     """Optimiser steps of all rounds of the propagation, which the record does not list."""
     given, wanted, size = table["propagation"], table["data"]["unlabelled_count"], table["propagation"]["group"]
     sets = [labelled + min(size * (number + 1), wanted) for number in range(ceil(wanted / size))]
-    turns = sum(ceil(n / given["batch"]) for n in sets)
-    return turns * int(given["epochs"] - 1) * len(table["input"]["scales"])
+    turns: int = sum(ceil(n / given["batch"]) for n in sets)
+    return turns * int(given["epochs"] - 1) * int(len(table["input"]["scales"]))
 
 
 def check_held_out(out: Path, held: Mapping[str, Sequence[str]]) -> None:
