@@ -216,7 +216,7 @@ def rounds_steps(table: Mapping[str, Any], labelled: int) -> int:
     given, wanted, size = table["propagation"], table["data"]["unlabelled_count"], table["propagation"]["group"]
     sets = [labelled + min(size * (number + 1), wanted) for number in range(ceil(wanted / size))]
     turns: int = sum(ceil(n / given["batch"]) for n in sets)
-    return turns * int(given["epochs"] - 1) * int(len(table["input"]["scales"]))
+    return turns * int(given["epochs"] - 1) * len(table["input"]["scales"])
 
 
 def check_held_out(out: Path, held: Mapping[str, Sequence[str]]) -> None:
