@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from common import Mask, bootstrap, dice, finish, header
 from PIL import Image
 
 import covfast
@@ -29,7 +27,6 @@ from covfast.train.data import Row, aligned_slices, doctor_slices, gather, png_s
 from covfast.train.recipe import read_recipe
 
 Float = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Predict = Callable[[npt.NDArray[np.uint8]], Float]
 
 
@@ -58,12 +55,6 @@ def network(model: Path, engine: str, table: dict) -> Predict:
     return predict
 
 
-def dice(truth: Mask, mask: Mask) -> float:
-    """2 |A and B| / (|A| + |B|); NaN if both are empty."""
-    total = int(truth.sum()) + int(mask.sum())
-    return 2.0 * int((truth & mask).sum()) / total if total else float("nan")
-
-
 def threshold_dice(truth: Mask, probability: Float) -> npt.NDArray[np.float64]:
     """Dice of one image at the 256 thresholds 1, 254/255 .. 0 of Inf-Net's evaluation.
 
@@ -78,13 +69,6 @@ def threshold_dice(truth: Mask, probability: Float) -> npt.NDArray[np.float64]:
     true = np.bincount(bins, weights=truth.ravel(), minlength=257)[:256].cumsum()
     found = np.bincount(bins, minlength=257)[:256].cumsum()
     return np.asarray(2.0 * true / (found + truth.sum()))
-
-
-def bootstrap(values: Sequence[float], seed: int = 0, draws: int = 10000) -> list[float]:
-    """95 % interval of the mean over resampled images."""
-    array = np.asarray(values)
-    picks = np.random.default_rng(seed).integers(0, len(array), (draws, len(array)))
-    return [float(v) for v in np.percentile(array[picks].mean(1), [2.5, 97.5])]
 
 
 def summary(rows: Sequence[Row], predict: Predict, threshold: float, pictures: Path | None) -> dict:
@@ -148,14 +132,6 @@ def healthy(data: Path, model: Path) -> dict:
     return {"volume": "elastix_lung", "painted_percent_of_lung": 100.0 * int((result.labels == 3).sum()) / lung}
 
 
-def processor() -> str:
-    """Name of the CPU, as Linux tells it; the architecture elsewhere."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -173,11 +149,7 @@ def main() -> None:
     rows = list(held_out(options.data, table))
     start = time.perf_counter()
     result = {
-        "schema_version": 1,
-        "date": date.today().isoformat(),
-        "machine": {"cpu": processor(), "system": platform.platform(terse=True)},
-        "versions": {"python": platform.python_version(), "covfast": covfast.__version__, "numpy": np.__version__},
-        "backends": [entry.name for entry in covfast.backends() if entry.missing is None],
+        **header(),
         "model": options.model.name,
         "model_sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         "engine": "torch" if options.model.suffix == ".pt" else options.engine,
@@ -192,11 +164,7 @@ def main() -> None:
             result[f"{kind}/{case}"] = summary(chosen, predict, options.threshold, pictures)
     if options.model.suffix != ".pt":
         result["healthy"] = healthy(options.data, options.model)
-    result["seconds"] = time.perf_counter() - start
-    text = json.dumps(result, indent=2)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    finish(result, start, options.out)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from miniseg_infection import bootstrap, dice, processor
+from common import bootstrap, dice, finish, header
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -159,10 +156,7 @@ def main() -> None:
                 if options.pictures:
                     drawn(image, labels, p).save(options.pictures / f"fold_{fold}_{name}.png")
     result = {
-        "schema_version": 1,
-        "date": date.today().isoformat(),
-        "machine": {"cpu": processor(), "system": platform.platform(terse=True)},
-        "versions": {"python": platform.python_version(), "covfast": covfast.__version__, "numpy": np.__version__},
+        **header(),
         "weights_sha256": hashes,
         "folds_missing": missing,
         "input_size": table["input"]["size"],
@@ -172,11 +166,7 @@ def main() -> None:
         "with_the_class": {name: summary([r for r in found if r["is_present"]]) for name, found in rows.items()},
         "any_lesion": any_lesion_dice(options.data, options.cache, table["split"]["held_out"], nets),
     }
-    result["seconds"] = time.perf_counter() - start
-    text = json.dumps(result, indent=2)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    finish(result, start, options.out)
 
 
 if __name__ == "__main__":

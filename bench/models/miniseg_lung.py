@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from miniseg_infection import Mask, Predict, bootstrap, dice, network, picture, processor
+from common import Mask, bootstrap, dice, finish, header
+from miniseg_infection import Predict, network, picture
 
 import covfast
 from covfast import ops
@@ -154,10 +152,7 @@ def main() -> None:
         options.pictures.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     result: dict = {
-        "schema_version": 1,
-        "date": date.today().isoformat(),
-        "machine": {"cpu": processor(), "system": platform.platform(terse=True)},
-        "versions": {"python": platform.python_version(), "covfast": covfast.__version__, "numpy": np.__version__},
+        **header(),
         "model": options.model.name,
         "model_sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         "engine": "torch" if options.model.suffix == ".pt" else options.engine,
@@ -175,11 +170,7 @@ def main() -> None:
     for kind in ("whole", "toned"):
         rows = [row["network"] for name, row in result["cases"].items() if name.startswith(kind)]
         result[f"{kind}_mean_of_volumes_dice_pooled"] = float(np.mean([row["dice_pooled"] for row in rows]))
-    result["seconds"] = time.perf_counter() - start
-    text = json.dumps(result, indent=2)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    finish(result, start, options.out)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def volumes(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tenso
         "covfast",
         (_CLIPPED,) if settings.normalises_first and any(settings.spacing_mm) else (),
         labels={value: names.get(str(value), f"label {value}") for value in sorted(set(values) - {0})},
-        input_shape=(1, 1, *(2 * step for step in module.multiple)),
+        input_shape=(1, 1, *table["patch"]["size"]),  # smaller ones leave its norms a voxel or two at the bottom
         multiple=module.multiple,
     )
 

@@ -30,7 +30,9 @@ def border_weight(mask: Tensor) -> Tensor:
     Args:
         mask: m, (N, C, H, W) float in [0, 1].
     """
-    around = F.avg_pool2d(mask, WINDOW, stride=1, padding=WINDOW // 2)
+    half = WINDOW // 2  # column means of row means: on a CPU the square at once took half of Inf-Net's step
+    rows = F.avg_pool2d(mask, (1, WINDOW), stride=1, padding=(0, half))
+    around = F.avg_pool2d(rows, (WINDOW, 1), stride=1, padding=(half, 0))
     return 1.0 + 5.0 * (around - mask).abs()
 
 
