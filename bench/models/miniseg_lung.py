@@ -7,7 +7,8 @@ Three kinds of cases. "whole": the held-out volumes of coronacases_png as they a
 slices, brought to natural tones by one curve a volume (`covfast.train.lung_slices.tone_curve`), which stand for
 Hounsfield units where there are none. "hu": cip_thorax and elastix_lung, real volumes; ricord_1a_series has no truth:
 there both methods are compared with each other. The native lungs take a volume in HU: of "whole" and "toned" they see
-the toned slices stacked, voxels of an assumed size, which is harder for them than a scan. `both` is the union.
+the toned slices stacked, voxels of an assumed size, which is harder for them than a scan. `joined` is what
+`covfast segment --lungs` makes of both (`covfast.lung_fields`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from miniseg_infection import Predict, network, picture
 import covfast
 from covfast import ops
 from covfast.errors import NoLungsError
+from covfast.lung_fields import joined_lungs
 from covfast.train.data import read_slices
 from covfast.train.lung_slices import WINDOW_HU, tone_curves, whole_slices
 from covfast.train.recipe import read_recipe
@@ -45,14 +47,16 @@ class Case:
         name, kind: As in the result.
         images: (D, H, W) uint8 of the window that the network sees, front of the body up.
         truth: (D, H, W) bool; None where there is none.
-        classical: (D, H, W) bool of the native lungs.
+        hu: (D, H, W) in Hounsfield units, of "whole" and "toned" estimates.
+        spacing_mm: Along D, H, W.
     """
 
     name: str
     kind: str
     images: Bytes
     truth: Mask | None
-    classical: Mask
+    hu: npt.NDArray
+    spacing_mm: tuple[float, ...]
 
 
 def native(hu: npt.NDArray, spacing_mm: tuple[float, ...]) -> Mask:
@@ -77,9 +81,8 @@ def picture_cases(data: Path, cache: Path | None, held_out: list[str]) -> Iterat
         mine = [row for row in rows if row[3] == name]
         images, truth = np.stack([row[0] for row in mine]), np.stack([row[2] for row in mine]) > 0
         toned = curves[name][images]
-        classical = native(to_hu(toned), ASSUMED_SPACING_MM)
-        yield Case(name, "whole", images, truth, classical)
-        yield Case(name, "toned", toned, truth, classical)
+        yield Case(name, "whole", images, truth, to_hu(toned), ASSUMED_SPACING_MM)
+        yield Case(name, "toned", toned, truth, to_hu(toned), ASSUMED_SPACING_MM)
 
 
 def read_labels(path: Path) -> npt.NDArray:
@@ -104,19 +107,21 @@ def hu_cases(data: Path) -> Iterator[Case]:
         low, high = WINDOW_HU
         grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0.0, 1.0) * 255.0 + 0.5
         name = path.name if path.is_dir() else path.parent.name
-        classical = native(hu, volume.geometry.canonical().spacing_mm)
-        yield Case(name, "hu", grey.astype(np.uint8), truth(), classical)
+        yield Case(name, "hu", grey.astype(np.uint8), truth(), hu, volume.geometry.canonical().spacing_mm)
 
 
 def summary(case: Case, predict: Predict, threshold: float, pictures: Path | None) -> dict:
-    """Figures of a volume: the network, the native lungs, and their union."""
+    """Figures of a volume: the network, the native lungs, and both joined."""
     found = np.stack([predict(image) >= threshold for image in case.images])
-    masks = {"network": found, "classical": case.classical, "both": found | case.classical}
+    classical = native(case.hu, case.spacing_mm)
+    joined = found if not classical.any() else joined_lungs(case.hu, case.spacing_mm, found) > 0
+    masks = {"network": found, "classical": classical, "joined": joined}
     if pictures is not None:
         for k in np.linspace(0, len(found) - 1, 12).astype(int)[1:-1]:
-            truth = case.classical[k] if case.truth is None else case.truth[k]
+            truth = classical[k] if case.truth is None else case.truth[k]
             picture(case.images[k], truth, found[k]).save(pictures / f"{case.kind}_{case.name}_{k:03d}.png")
-    result: dict = {"slices": len(found), "dice_of_network_and_classical": dice(found, case.classical)}
+    result: dict = {"slices": len(found), "dice_of_network_and_classical": dice(found, classical)}
+    result["voxels"] = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
     if case.truth is None:
         return result
     for name, mask in masks.items():

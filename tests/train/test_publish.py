@@ -89,7 +89,8 @@ def test_weights_distribution_has_a_card_for_every_model() -> None:
         assert entry["licence"] == LICENCE
 
 
-def test_shipped_package_is_of_the_shipped_recipe() -> None:
-    table = read_recipe("miniseg-infection")
-    training = package.read_metadata(WEIGHTS / "miniseg-infection.covfast")["provenance"]["training"]
+@pytest.mark.parametrize("name", ["miniseg-infection", "miniseg-lung"])
+def test_shipped_package_is_of_the_shipped_recipe(name: str) -> None:
+    table = read_recipe(name)
+    training = package.read_metadata(WEIGHTS / f"{name}.covfast")["provenance"]["training"]
     assert training == {key: table[key] for key in training}
