@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from covfast.errors import (
 )
 from covfast.images import as_channels, as_volume, as_window
 from covfast.lung_fields import joined_lungs, lung_values
+from covfast.memory import BASE_BYTES, parse_bytes
 from covfast.models.store import DEFAULT_MODEL, find
 from covfast.result import Result
 from covfast.volume import CONSOLIDATED, CONSOLIDATION, GROUND_GLASS, INFECTION, Geometry, Volume
@@ -37,26 +37,6 @@ Progress = Callable[[str, int, int], None]
 
 _ENGINES = ("native",)
 _PRECISIONS = ("fp32", "bf16")
-BASE_BYTES = 128 << 20
-_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-
-
-def parse_bytes(text: str | int) -> int:
-    """Bytes of "4GiB", "500 MB" or a plain number. Raises: ValueRangeError if it is none of these or not positive."""
-    compact = str(text).replace(" ", "").lower()
-    digits = compact.rstrip("bikmg")
-    try:
-        value = float(digits) * _UNITS[compact[len(digits) :]]
-    except (ValueError, KeyError):
-        value = 0
-    if not 1 <= value < 2**62:
-        raise ValueRangeError(describe("memory_limit", repr(text), "a size such as 4GiB, 500MB or a number of bytes"))
-    return int(value)
-
-
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
 class Segmenter:
@@ -394,9 +374,10 @@ def segment_slice(
     device: str = "auto",
     threads: int | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Probability of infection in one axial slice, the whole image as it is: no lungs are looked for.
+    """Probability of infection, or of lung by a model of lungs, in one axial slice: the whole image as it is.
 
-    The networks were trained on slices cropped to the lungs: crop to them for the best result.
+    No lungs are looked for. Networks of infection were trained on slices cropped to the lungs: crop to them for the
+    best result.
 
     Args:
         image: (H, W): uint8, already windowed to 0..255; int16 HU, windowed as the model's recipe says; or float with
@@ -426,4 +407,4 @@ def segment_slice(
     return probability
 
 
-__all__ = ["Progress", "Result", "Segmenter", "as_volume", "peak_memory_mib", "segment_slice"]
+__all__ = ["Progress", "Result", "Segmenter", "as_volume", "segment_slice"]

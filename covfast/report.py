@@ -103,7 +103,7 @@ def run_facts(
     names: label value -> name; of a model with labels of its own, which has no lungs beside them.
     """
     from covfast.io import shown_id
-    from covfast.pipeline import peak_memory_mib
+    from covfast.memory import peak_memory_mib
 
     geometry = volume.geometry
     scan = dict(volume.scan)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import covfast
+from covfast.memory import parse_bytes
 from covfast.phantom import Phantom, head_phantom, water_phantom
-from covfast.pipeline import Segmenter, parse_bytes
+from covfast.pipeline import Segmenter
 from covfast.volume import Geometry, Volume
 
 
