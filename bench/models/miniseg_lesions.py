@@ -8,7 +8,9 @@ Each of the 50 slices of COVID-SemiSeg is judged by the network of the fold that
 are missing are left out, and said). For each class the figures of Inf-Net's evaluation: mean Dice over 256 thresholds
 of the class's probability, sensitivity, specificity, S- and E-measure, MAE, over all slices, as published, and over the
 slices that have the class (an absent class counts 0 by the published rule). Beside them Dice of the labels (largest
-probability). Of the volumes that no fold saw: Dice of any lesion, p_1 + p_2 above 0.5 inside the experts' lungs.
+probability). "types_given_lesion" is what `covfast segment --lesion-types` asks: which pixels of the experts' lesions
+are consolidation; beside the network a threshold of the grey alone, the best one of the fold's training slices. Of the
+volumes that no fold saw: Dice of any lesion, p_1 + p_2 above 0.5 inside the experts' lungs.
 Intervals: 95 %, bootstrap over slices.
 """
 
@@ -35,6 +37,8 @@ from covfast.train.recipe import read_recipe, with_fold
 from covfast.train.systems.base import fold_sides
 from covfast.train.systems.infnet_multiclass import VALUES
 from covfast.train.systems.miniseg_lesions import CLASSES
+
+Bools = npt.NDArray[np.bool_]
 
 CLASS_NAMES = ("ground glass", "consolidation")
 FIGURES = ("dice", "sensitivity", "specificity", "e_measure")
@@ -104,6 +108,25 @@ def expert_slices(data: Path) -> dict[str, tuple[str, npt.NDArray[np.uint8], npt
     return found
 
 
+def types_given_lesion(pairs: Sequence[tuple[Bools, Bools]]) -> dict[str, Any]:
+    """Figures of (is consolidation, was called so) of the experts' lesions' pixels, pooled over slices."""
+    truth, found = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return {
+        "pixels": len(truth),
+        "consolidation_percent": 100.0 * float(truth.mean()),
+        "accuracy": float((truth == found).mean()),
+        "dice_ground_glass": dice(~truth, ~found),
+        "dice_consolidation": dice(truth, found),
+    }
+
+
+def brightest_is_consolidation(slices: Sequence[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]) -> int:
+    """The grey from which on pixels of lesions are called consolidation for the greatest pooled Dice of it."""
+    greys = np.concatenate([image[labels > 0] for image, labels in slices])
+    truth = np.concatenate([labels[labels > 0] == 2 for _, labels in slices])
+    return max(range(256), key=lambda grey: dice(truth, greys >= grey))
+
+
 def any_lesion_dice(data: Path, cache: Path | None, held_out: list[str], nets: Sequence[Network]) -> dict[str, Any]:
     """Dice of any lesion in the volumes that no fold saw, the folds' probabilities averaged."""
     slices = read_slices(data, cache)
@@ -140,6 +163,7 @@ def main() -> None:
     start, slices = time.perf_counter(), expert_slices(options.data)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLASS_NAMES}
     nets, hashes, missing = [], {}, []
+    given: dict[str, list[tuple[Bools, Bools]]] = {"network": [], "grey": []}
     for fold in range(table["split"]["folds"]):
         weights = options.runs / f"fold_{fold}" / f"{table['name']}.pt"
         if not weights.exists():
@@ -148,9 +172,13 @@ def main() -> None:
         hashes[f"fold_{fold}"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         nets.append(Network(weights, table))
         groups = fold_sides([group for group, _, _ in slices.values()], with_fold(table, fold)["split"])[1]
+        taught = [(image, labels) for group, image, labels in slices.values() if group not in groups]
+        grey = brightest_is_consolidation(taught)
         for name, (group, image, labels) in slices.items():
             if group in groups:
-                p = nets[-1](image)
+                p, lesion = nets[-1](image), labels > 0
+                given["network"].append((labels[lesion] == 2, (p[2] > p[1])[lesion]))
+                given["grey"].append((labels[lesion] == 2, image[lesion] >= grey))
                 for key, row in slice_figures(labels, p).items():
                     rows[key].append(row)
                 if options.pictures:
@@ -164,6 +192,7 @@ def main() -> None:
         "seed": table["seed"],
         "all": {name: summary(found) for name, found in rows.items()},
         "with_the_class": {name: summary([r for r in found if r["is_present"]]) for name, found in rows.items()},
+        "types_given_lesion": {name: types_given_lesion(pairs) for name, pairs in given.items()},
         "any_lesion": any_lesion_dice(options.data, options.cache, table["split"]["held_out"], nets),
     }
     finish(result, start, options.out)
