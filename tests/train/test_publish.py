@@ -89,7 +89,7 @@ def test_weights_distribution_has_a_card_for_every_model() -> None:
         assert entry["licence"] == LICENCE
 
 
-@pytest.mark.parametrize("name", ["miniseg-infection", "miniseg-lung"])
+@pytest.mark.parametrize("name", ["miniseg-infection", "miniseg-lung", "miniseg-ggo"])
 def test_shipped_package_is_of_the_shipped_recipe(name: str) -> None:
     table = read_recipe(name)
     training = package.read_metadata(WEIGHTS / f"{name}.covfast")["provenance"]["training"]
