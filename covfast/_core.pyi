@@ -39,7 +39,6 @@ __all__: list[str] = [
     "has_op",
     "last_backend",
     "lungs",
-    "lungs_extend",
     "lungs_workspace_bytes",
     "nnunet_importance",
     "nonzero_box",
@@ -162,6 +161,8 @@ class Segmenter:
     def orientation(self) -> str: ...
     @property
     def output_channels(self) -> int: ...
+    @property
+    def takes_hu(self) -> bool: ...
 
 class WindowPlan:
     def __init__(
@@ -432,9 +433,6 @@ def lungs(
     progress: typing.Any = None,
     cancel: typing.Any = None,
 ) -> numpy.typing.NDArray[numpy.uint8]: ...
-def lungs_extend(
-    lungs: numpy.ndarray, found: numpy.ndarray, threads: typing.SupportsInt | typing.SupportsIndex
-) -> None: ...
 def lungs_workspace_bytes(
     size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(3)"],
     spacing_mm: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(3)"],

@@ -51,27 +51,6 @@ def lungs(
     return _core.lungs(hu, spacing, device, threads or 0, progress, cancel)
 
 
-def extend_lungs(
-    lungs: npt.NDArray[np.uint8], found: npt.NDArray[Any], *, threads: int | None = None
-) -> npt.NDArray[np.uint8]:
-    """Lungs with what another method found beside them, as a consolidated lobe joins its lung.
-
-    A voxel of `found` joins the lung that is fewest steps away, from face to face through `found`; the left one of two
-    that are as near. What no lung touches stays out.
-
-    Args:
-        lungs: (D, H, W) uint8: 0 elsewhere, 1 left lung, 2 right lung.
-        found: (D, H, W) uint8 or bool, not 0 where the other method found lung; any strides.
-        threads: CPU threads; None for all that the process may use. The result does not depend on it.
-    Returns: (D, H, W) uint8, a new array in the memory order of `lungs`.
-    Raises: ShapeError if the shapes differ or are no volumes; DTypeError.
-    """
-    out = np.array(lungs, order="K")
-    found = np.asarray(found)
-    _core.lungs_extend(out, found.view(np.uint8) if found.dtype == np.bool_ else found, threads or 0)
-    return out
-
-
 def null(x: npt.ArrayLike, *, device: str = "auto", threads: int | None = None) -> npt.NDArray[np.float32]:
     """A copy of `x`: ``y[i] = x[i]``, on the chosen backend.
 

@@ -19,6 +19,7 @@ from covfast.errors import (
     MemoryLimitError,
     ShapeError,
     ValueRangeError,
+    WeightsError,
     describe,
 )
 from covfast.images import as_channels, as_volume, as_window
@@ -100,19 +101,30 @@ class Segmenter:
         self.assumptions = [str(note) for note in notes] if isinstance(notes, list) else []
         self.backend: str = self._native.backend
         self.device: str = self._native.device
+        if self.names.get(INFECTION) == CONSOLIDATION and not self._is_helper:
+            hint = "pass it as lesion_types, or with --lesion-types, beside one"
+            raise ValueRangeError(describe("model", f"one of {CONSOLIDATION}", "one that finds something", hint))
         self.lungs = self._helper("lungs", lungs)
         self.lesion_types = self._helper("lesion_types", lesion_types)
 
+    _is_helper = False
+
     def _helper(self, role: str, model: str | os.PathLike[str] | None) -> Segmenter | None:
-        """The model that plays a role beside this one. Raises: ValueRangeError: one that cannot."""
+        """The model that plays a role beside this one. Raises: DTypeError, ValueRangeError, WeightsError."""
         if model is None:
             return None
+        if not isinstance(model, (str, os.PathLike)):
+            raise DTypeError(describe(role, repr(model), "the name or path of a model, or None"))
         if not self.finds_infection:
             raise ValueRangeError(describe(role, os.fspath(model), "None for a model with labels of its own"))
-        helper = Segmenter(model, device=self.device, precision=self.precision, threads=self.threads)
+        try:
+            helper = _Helper(model, device=self.device, precision=self.precision, threads=self.threads)
+        except WeightsError as error:
+            raise WeightsError(f"{role}: {error}") from error
         names = ", ".join(name for value, name in helper.names.items() if value)
-        if role == "lungs" and (helper.finds_infection or not lung_values(helper.names)):
-            raise ValueRangeError(describe(role, f"a model of {names}", "one whose labels are lungs"))
+        is_own = not helper.finds_infection and helper._native.image_channels == 1
+        if role == "lungs" and not (is_own and lung_values(helper.names)):
+            raise ValueRangeError(describe(role, f"a model of {names}", "one of a CT whose labels are lungs"))
         if role == "lesion_types" and helper.names.get(INFECTION) != CONSOLIDATION:
             raise ValueRangeError(describe(role, f"a model of {names}", f"one of {CONSOLIDATION}"))
         return helper
@@ -143,7 +155,7 @@ class Segmenter:
         Raises: FormatError, GeometryError, NoLungsError, MemoryLimitError, Cancelled.
         """
         if not self.finds_infection:
-            return self._label(image, on_geometry, probabilities, progress, cancel)
+            return self._label(image, on_geometry, input_window, probabilities, progress, cancel)
         start = time.perf_counter()
         volume = as_volume(image, on_geometry=on_geometry, input_window=input_window)
         read_ms = (time.perf_counter() - start) * 1e3
@@ -159,7 +171,8 @@ class Segmenter:
         types = None
         if self.lesion_types is not None:
             types = np.zeros(geometry.shape, np.uint8)
-            more = self.lesion_types._find(volume, types, lungs, None, True, progress, cancel)
+            named = _under("lesion types", progress)
+            more = self.lesion_types._find(volume, types, lungs, None, True, named, cancel)
             stages.append(("lesion types", sum(ms for _, ms in more)))
             is_dense = types == INFECTION
             types[...] = 0
@@ -202,13 +215,14 @@ class Segmenter:
             _permuted(geometry.spacing_mm, geometry, letters),
             geometry.view(found, letters),
             None,
-            progress,
+            _under("lung network", progress),
             cancel,
         )
         start = time.perf_counter()
         canonical = geometry.to_canonical(volume.hu), geometry.canonical().spacing_mm
         is_lung = np.isin(geometry.to_canonical(found), lung_values(self.names))
-        geometry.to_canonical(lungs)[...] = joined_lungs(*canonical, is_lung, threads=self.threads)
+        how: dict[str, Any] = {"device": self.device, "threads": self.threads, "progress": progress, "cancel": cancel}
+        geometry.to_canonical(lungs)[...] = joined_lungs(*canonical, is_lung, **how)
         joined_ms = (time.perf_counter() - start) * 1e3
         return [("lung network", sum(ms for _, ms in stages)), ("lungs", joined_ms)]
 
@@ -217,12 +231,25 @@ class Segmenter:
         """Whether the model looks for lungs and infection; else it has labels of its own, those of `names`."""
         return self._native.finds_infection
 
+    @property
+    def takes_hu(self) -> bool:
+        """Whether the model takes a CT in Hounsfield units; else images of one channel or several, as they are."""
+        return self._native.takes_hu
+
     def _label(
-        self, image: Any, on_geometry: str, probabilities: bool, progress: Progress | None, cancel: Any
+        self,
+        image: Any,
+        on_geometry: str,
+        input_window: tuple[float, float] | None,
+        probabilities: bool,
+        progress: Progress | None,
+        cancel: Any,
     ) -> Result:
         """Labels of an image by a model that has its own."""
         start = time.perf_counter()
-        channels = as_channels(image, on_geometry=on_geometry)
+        channels = self.read(image, on_geometry=on_geometry, input_window=input_window)
+        arrays = [channels.hu] if isinstance(channels, Volume) else channels.arrays
+        spacing_mm = channels.geometry.spacing_mm if isinstance(channels, Volume) else channels.spacing_mm
         read_ms = (time.perf_counter() - start) * 1e3
         self._check_memory(channels, probabilities)
         geometry, letters = channels.geometry, self._native.orientation
@@ -230,8 +257,8 @@ class Segmenter:
         classes = (self._native.output_channels, *geometry.shape)
         found = np.zeros(classes, np.float32) if probabilities else None
         stages = self._native.run_volume(
-            [geometry.view(array, letters) for array in channels.arrays],
-            _permuted(channels.spacing_mm, geometry, letters),
+            [geometry.view(array, letters) for array in arrays],
+            _permuted(spacing_mm, geometry, letters),
             geometry.view(labels, letters),
             None if found is None else np.moveaxis(geometry.view(np.moveaxis(found, 0, 3), letters), 3, 0),
             progress,
@@ -244,8 +271,11 @@ class Segmenter:
         self, image: Any, *, on_geometry: str = "error", input_window: tuple[float, float] | None = None
     ) -> Volume | Channels:
         """What a call would read first from `image`, to be passed in its place; raises as a call does."""
-        if self.finds_infection:
+        if self.takes_hu:
             return as_volume(image, on_geometry=on_geometry, input_window=input_window)
+        if input_window is not None:
+            expected = "None for a model that takes the values as they are"
+            raise ValueRangeError(describe("input_window", input_window, expected))
         return as_channels(image, on_geometry=on_geometry)
 
     def map(self, images: Iterable[Any], *, errors: str = "raise", **options: Any) -> Results:
@@ -289,6 +319,9 @@ class Segmenter:
             workspace = _core.lungs_workspace_bytes(canonical.shape, canonical.spacing_mm)
             # Beside labels and lungs: the network's lungs with the masks that join them, and the lesions' types.
             more = 16 * (self.lungs is not None) + 3 * (self.lesion_types is not None)
+            if self.lungs is not None:
+                shape, spacing = canonical.shape, canonical.spacing_mm
+                workspace = max(workspace, self.lungs._native.bytes_for(shape, spacing, False))
             return base + voxels * (2 + more + (4 if probabilities else 0)) + workspace
         letters = self._native.orientation
         shape = _permuted(geometry.shape, geometry, letters)
@@ -327,6 +360,17 @@ class Segmenter:
                 if helper is not None
             },
         }
+
+
+class _Helper(Segmenter):
+    """A model beside another one, which may be none that is of use alone."""
+
+    _is_helper = True
+
+
+def _under(name: str, progress: Progress | None) -> Progress | None:
+    """Progress of a helper under its stage's name."""
+    return None if progress is None else lambda stage, done, total: progress(name, done, total)
 
 
 def _permuted(values: Sequence[Any], geometry: Geometry, orientation: str) -> tuple[Any, Any, Any]:

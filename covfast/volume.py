@@ -28,7 +28,7 @@ LESION_TYPES: Mapping[int, str] = {0: "background", 1: "ground glass", 2: "conso
 """Values of `lesion_types.nii.gz`."""
 
 GROUND_GLASS, CONSOLIDATED = 1, 2
-CONSOLIDATION = "consolidation, of lesions"
+CONSOLIDATION = "consolidation of lesions"
 """Label 3 of a model that tells the types of lesions apart: where there is a lesion, whether it is consolidation."""
 
 # Letter -> (LPS axis, sign). "S" grows towards the head: +z.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from covfast import NoLungsError, ops
+from covfast import Cancelled, DTypeError, NoLungsError, ShapeError, lung_fields, ops
 from covfast.lung_fields import _thick, joined_lungs, lung_values
 from covfast.phantom import Phantom, water_phantom
 
@@ -42,6 +45,18 @@ def test_consolidated_base_joins_its_lung(small_phantom: Phantom) -> None:
     assert (joined[lower] == 1).mean() > 0.97
     assert dice(joined == 1, truth == 1) > max(0.95, dice(native == 1, truth == 1))
     assert dice(joined == 2, truth == 2) > 0.95
+
+
+@pytest.mark.parametrize("aerated", [0.05, 0.12, 0.2, 0.3])
+@pytest.mark.parametrize("side", [1, 2])
+def test_lung_with_air_at_its_top_alone_stays_on_its_side(small_phantom: Phantom, side: int, aerated: float) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    slices = np.flatnonzero((truth == side).any(axis=(1, 2)))
+    below = slices[: round(len(slices) * (1 - aerated))]
+    hu[below] = np.where(truth[below] == side, 40, hu[below])
+    joined = joined_lungs(hu, spacing, truth > 0)
+    assert np.count_nonzero((truth == side) & (joined == 3 - side)) < 0.02 * np.count_nonzero(truth == side)
+    assert dice(joined == side, truth == side) > 0.9
 
 
 @pytest.mark.parametrize("side", [1, 2])
@@ -95,6 +110,38 @@ def test_no_lungs_of_either_is_an_error() -> None:
         joined_lungs(hu, spacing, np.zeros(hu.shape, bool))
 
 
+def test_found_of_another_shape_or_type_is_refused(small_phantom: Phantom) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    with pytest.raises(ShapeError, match="found: got shape"):
+        joined_lungs(hu, spacing, (truth > 0)[:1])
+    with pytest.raises(DTypeError, match="found: got uint8, expected bool"):
+        joined_lungs(hu, spacing, truth)
+
+
+def test_scattered_bits_alone_are_no_lungs() -> None:
+    volume = water_phantom()
+    hu, spacing = volume.geometry.to_canonical(volume.hu), volume.geometry.canonical().spacing_mm
+    found = np.zeros(hu.shape, bool)
+    found[::4, ::4, ::4] = True
+    with pytest.raises(NoLungsError):
+        joined_lungs(hu, spacing, found)
+
+
+def test_cancelled_behind_the_native_lungs(small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch) -> None:
+    hu, spacing, truth = canonical(small_phantom)
+    flag = threading.Event()
+
+    def found_and_cancelled(*values: Any, **options: Any) -> npt.NDArray[np.uint8]:
+        found = ops.lungs(*values, **options)
+        flag.set()
+        return found
+
+    monkeypatch.setattr(lung_fields, "lungs", found_and_cancelled)
+    with pytest.raises(Cancelled):
+        joined_lungs(hu, spacing, truth > 0, cancel=flag)
+
+
 def test_lung_values_are_those_of_lungs_and_lobes() -> None:
-    names = {0: "background", 1: "Left Lung", 2: "heart", 5: "right middle lobe"}
-    assert lung_values(names) == [1, 5]
+    names = {0: "background", 1: "Left Lung", 2: "heart", 5: "right middle lobe", 6: "lung_upper_lobe_left"}
+    assert lung_values(names) == [1, 5, 6]
+    assert lung_values({1: "lung tumour", 2: "globe", 3: "lung nodule", 4: "infection"}) == []

@@ -62,14 +62,14 @@ def add_helpers(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="miniseg-lung",
         metavar="MODEL",
-        help="dense lung that a model finds joins the native lungs (without MODEL: %(const)s)",
+        help="dense lung that a model finds joins the native lungs (without MODEL, behind IN: %(const)s)",
     )
     parser.add_argument(
         "--lesion-types",
         nargs="?",
         const="miniseg-ggo",
         metavar="MODEL",
-        help="ground glass and consolidation apart, in lesion_types.nii.gz (without MODEL: %(const)s)",
+        help="ground glass and consolidation apart, in lesion_types.nii.gz (without MODEL, behind IN: %(const)s)",
     )
 
 

@@ -49,4 +49,6 @@ def announcer(args: argparse.Namespace, names: Sequence[str]) -> Callable[[], No
 
 def _json_line(stage: str, done: int, total: int) -> None:
     with suppress(BrokenPipeError):  # who watched has gone; the work goes on
-        print(json.dumps({"stage": stage, "done": done, "total": total}), file=sys.stderr, flush=True)
+        # One write: another thread's line, of the next case, would come between a line and its end.
+        sys.stderr.write(json.dumps({"stage": stage, "done": done, "total": total}) + "\n")
+        sys.stderr.flush()

@@ -51,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     source, out = Path(args.input), Path(args.output)
     mode = folders.mode_of(args)
     batch = cases(source)
+    if args.lesion_types is not None and is_file_name(out):
+        raise ValueRangeError(
+            describe("--lesion-types", f"-o {file_name(out)}", "a folder", "a file holds labels alone")
+        )
     if batch:
         refuse_batch_output(source, out)
     elif args.continue_batch:

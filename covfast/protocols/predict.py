@@ -77,9 +77,12 @@ class Predictor:
         """Raises: ValueRangeError: a model that cannot give the protocol's labels; an unknown, useless `intensity`."""
         if self.intensity not in ("hu", "window"):
             raise ValueRangeError(describe("intensity", repr(self.intensity), "'hu' or 'window'"))
-        if self.intensity == "window" and segmenter.finds_infection:
-            got = "'window' with an infection model, which takes HU"
+        if self.intensity == "window" and segmenter.takes_hu:
+            got = "'window' with a model that takes HU"
             raise ValueRangeError(describe("intensity", got, "'hu', or a model with labels of its own"))
+        if self.part.is_picture and not segmenter.finds_infection:
+            names = ", ".join(name for value, name in segmenter.names.items() if value)
+            raise ValueRangeError(describe("model", f"one of {names}", f"one of infection for {self.protocol.name}"))
         if self.tested.truth_value is not None:
             expected = "--predictions with probability maps of this class"
             raise ValueRangeError(describe("model", f"one of infection for {self.protocol.name}", expected))

@@ -6,7 +6,6 @@
 #include "kernels/backend.h"
 #include "kernels/device_array.h"
 #include "kernels/lungs.h"
-#include "kernels/lungs_extend.h"
 #include "python/arrays.h"
 #include "python/bind.h"
 #include "python/progress.h"
@@ -56,20 +55,11 @@ int64_t workspace_bytes(const std::array<int64_t, 3>& size, const std::array<dou
     return lungs_workspace_bytes(params);
 }
 
-// In place.
-void extend(py::array lungs, const py::array& found, int threads) {
-    const View3<uint8_t> out = output_view<uint8_t>(lungs, "lungs");
-    const View3<const uint8_t> view = input_view<uint8_t>(found, "found");
-    const py::gil_scoped_release nogil;
-    lungs_extend(out, view, threads);
-}
-
 }  // namespace
 
 void register_lungs(py::module_& m) {
     m.def("lungs", run_lungs, py::arg("hu"), py::arg("spacing_mm"), py::arg("device"), py::arg("threads"),
           py::arg("progress") = py::none(), py::arg("cancel") = py::none());
-    m.def("lungs_extend", extend, py::arg("lungs"), py::arg("found"), py::arg("threads"));
     m.def("lungs_workspace_bytes", workspace_bytes, py::arg("size"), py::arg("spacing_mm"));
 }
 

@@ -281,6 +281,7 @@ void register_segment(py::module_& m) {
              py::arg("members") = std::vector<std::string>{}, py::arg("mirror") = true, py::arg("step") = 0.0,
              py::arg("accumulate") = "float32")
         .def_property_readonly("finds_infection", &Segmenter::finds_infection)
+        .def_property_readonly("takes_hu", &Segmenter::is_tiles)
         .def_property_readonly("orientation", &Segmenter::orientation)
         .def_property_readonly("image_channels", &Segmenter::image_channels)
         .def_property_readonly("output_channels", &Segmenter::output_channels)

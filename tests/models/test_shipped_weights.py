@@ -77,7 +77,8 @@ def test_miniseg_lung_has_the_dice_of_its_card(data_dir: Path, volume: str) -> N
 
 def test_miniseg_ggo_names_lesions_as_its_card_says(data_dir: Path) -> None:
     labels = data_dir / "covid_semiseg/TrainingSet/MultiClassInfection-Train/GT"
-    segmenter, types, found = covfast.Segmenter("miniseg-ggo", device="cpu"), [], []
+    segmenter, types, found = covfast.Segmenter(lesion_types="miniseg-ggo", device="cpu").lesion_types, [], []
+    assert segmenter is not None
     for path in sorted((data_dir / DOCTOR / "Imgs").glob("*.jpg")):
         image, grey = read(path), read(labels / f"{path.stem}.png")
         if f"{image.shape[0]}x{image.shape[1]}" not in GGO_SIZES:
