@@ -62,6 +62,8 @@ class Segmenter:
         DeviceError; BackendUnavailable if the engine or precision does not exist; ValueRangeError.
     """
 
+    _is_helper = False
+
     def __init__(
         self,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
@@ -106,8 +108,6 @@ class Segmenter:
             raise ValueRangeError(describe("model", f"one of {CONSOLIDATION}", "one that finds something", hint))
         self.lungs = self._helper("lungs", lungs)
         self.lesion_types = self._helper("lesion_types", lesion_types)
-
-    _is_helper = False
 
     def _helper(self, role: str, model: str | os.PathLike[str] | None) -> Segmenter | None:
         """The model that plays a role beside this one. Raises: DTypeError, ValueRangeError, WeightsError."""
