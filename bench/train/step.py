@@ -4,7 +4,7 @@
 
 Batches of 12 slices of 256x256, augmented as the recipe says, from synthetic slices. "plain" is a loop as anyone would
 write it: draw and augment a batch, then forward, loss, backward, clip, AdamW, average of the weights. "covfast" is the
-loop of `covfast train`, which draws ahead in a thread, notes losses and could resume. "network" is the plain step only,
+loop of `covfast train`, which may draw ahead in a thread, and notes losses. "network" is the plain step only,
 its batch drawn before the clock starts: the least that both can take on these cores. Waiting is the part of the time in
 which the trainer's loop stood for data. First both loops' losses are compared: they are the same numbers.
 """
@@ -30,7 +30,7 @@ from covfast.train.augment import Augmentation, augment
 from covfast.train.data import STORED, Slices
 from covfast.train.distributed import Share
 from covfast.train.feeder import Feeder
-from covfast.train.loop import Trainer
+from covfast.train.loop import Trainer, ahead
 from covfast.train.losses import supervised
 from covfast.train.recipe import read_recipe
 from covfast.train.schedules import warmup_cosine
@@ -121,7 +121,13 @@ def main() -> None:
     waiting: list[float] = []
     for turn in range(options.rounds + 1):  # the first does not count
         start, first = time.perf_counter(), trainer.step
-        with Feeder(trainer.draw, first, first + options.steps, trainer.generator, table["run"]["prefetch"]) as feeder:
+        with Feeder(
+            trainer.draw,
+            first,
+            first + options.steps,
+            trainer.generator,
+            ahead(table["run"]["prefetch"], trainer.device),
+        ) as feeder:
             for _ in range(options.steps):
                 (batch,), trainer.generator = feeder.next()
                 float(trainer.advance(batch))

@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import math
+import os
 import pickle
 import time
 import zipfile
@@ -249,7 +250,7 @@ def run(trainer: Trainer, out: Path, progress: Progress | None = None) -> nn.Mod
     is_first = trainer.share.rank == 0
     rows = Log(out, trainer.step, settings["tensorboard"], is_first)
     turns = (trainer.step // each, 0 if trainer.is_stopped else trainer.system.turns)
-    with Feeder(trainer.draw, *turns, trainer.generator, settings["prefetch"]) as feeder:
+    with Feeder(trainer.draw, *turns, trainer.generator, ahead(settings["prefetch"], trainer.device)) as feeder:
         watch = _Watch(trainer, feeder)
         while trainer.step < trainer.steps and not trainer.is_stopped:
             before = trainer.step
@@ -263,6 +264,12 @@ def run(trainer: Trainer, out: Path, progress: Progress | None = None) -> nn.Mod
     if settings["keep"] == "best" and (out / BEST).exists():
         trainer.kept.load_state_dict(read_checkpoint(out / BEST))
     return trainer.kept.eval()
+
+
+def ahead(prefetch: int, device: torch.device) -> int:
+    """Turns to draw ahead: none on a CPU whose cores all work on the network, from which a thread would take them."""
+    is_full = device.type == "cpu" and torch.get_num_threads() >= len(os.sched_getaffinity(0))
+    return 0 if is_full else prefetch
 
 
 class _Watch:
