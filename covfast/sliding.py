@@ -86,6 +86,11 @@ def _tensor(array: Floats) -> Any:
         return torch.from_numpy(array)
 
 
+def _threads_beside(volume: _Volume) -> contextlib.AbstractContextManager[None]:
+    """Beside a network of torch on the CPU, the threads of its own loops."""
+    return torch_threads.team() if str(volume.device) == "cpu" else contextlib.nullcontext()
+
+
 class SlidingWindow:
     """Runs a network window by window over a volume and puts its outputs together.
 
@@ -204,7 +209,8 @@ class SlidingWindow:
                 raise ValueRangeError(describe("values", f"None for {channels} channels", expected, "use `averages`"))
             stitcher.write_labels(labels, list(range(channels)) if given is None else given, regions)
 
-        self._run(volume, network, write, progress, cancel)
+        with _threads_beside(volume):
+            self._run(volume, network, write, progress, cancel)
         return labels[0] if volume.is_image else labels
 
     def averages(
@@ -222,7 +228,8 @@ class SlidingWindow:
             result.append(_new_floats((channels, *volume.array.shape[1:]), "averages"))
             stitcher.write_averages(result[0])
 
-        self._run(volume, network, write, progress, cancel)
+        with _threads_beside(volume):
+            self._run(volume, network, write, progress, cancel)
         return result[0][:, 0] if volume.is_image else result[0]
 
     def _volume(self, x: Any, network: Any) -> _Volume:
@@ -251,17 +258,6 @@ class SlidingWindow:
         return [(0 in some, 1 in some, 2 in some) for some in chosen]
 
     def _run(
-        self,
-        volume: _Volume,
-        network: Callable[[Any], Any],
-        write: Callable[[_core.WindowStitcher, int], None],
-        progress: Progress | None,
-        cancel: Any,
-    ) -> None:
-        with torch_threads.team() if str(volume.device) == "cpu" else contextlib.nullcontext():
-            self._stitch(volume, network, write, progress, cancel)
-
-    def _stitch(
         self,
         volume: _Volume,
         network: Callable[[Any], Any],
