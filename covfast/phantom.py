@@ -92,10 +92,10 @@ def chest_phantom(
     streams = [np.random.default_rng([seed, part]) for part in range(4)]
     paint_body(canvas)
     airways = np.zeros(canvas.shape, np.bool_)
-    _paint_trees(canvas, streams[0], airways)
+    paint_trees(canvas, streams[0], airways)
     plan = plan_lesions(streams[1], consolidation_at_pleura) if lesions else []
     infection = paint_lesions(canvas, plan, streams[2])
-    _finish(canvas, streams[3], padding_hu)
+    finish(canvas, streams[3], padding_hu)
     geometry = _geometry(canvas)
     truth = canvas.lungs.copy()
     truth[infection] = INFECTION
@@ -114,7 +114,7 @@ def water_phantom(
     canvas = _canvas(shape, spacing_mm)
     canvas.hu[:, canvas.oval(0, 0, 104, 104) < 1] = 120  # the acrylic wall
     canvas.hu[:, canvas.oval(0, 0, 100, 100) < 1] = WATER_HU
-    _finish(canvas, np.random.default_rng(seed), None)
+    finish(canvas, np.random.default_rng(seed), None)
     return Volume(canvas.hu, _geometry(canvas))
 
 
@@ -140,7 +140,7 @@ def head_phantom(
                 canvas.disc(page, (side * 52 * size, 28, 6, 8), -850)
         if z < 60:
             canvas.disc(page, (0, -10, 14, 8), AIR_HU)
-    _finish(canvas, np.random.default_rng(seed), None)
+    finish(canvas, np.random.default_rng(seed), None)
     return Volume(canvas.hu, _geometry(canvas))
 
 
@@ -160,7 +160,7 @@ def _geometry(canvas: Canvas) -> Geometry:
     return Geometry.from_spacing(canvas.shape, canvas.spacing_mm, origin_mm=origin)
 
 
-def _paint_trees(canvas: Canvas, rng: np.random.Generator, airways: npt.NDArray[np.bool_]) -> None:
+def paint_trees(canvas: Canvas, rng: np.random.Generator, airways: npt.NDArray[np.bool_]) -> None:
     """Arteries, veins and bronchi of both lungs; vessels first, because air must stay open."""
     bronchi = list(_AIRWAYS)
     for side in (RIGHT, LEFT):
@@ -186,7 +186,7 @@ def _scatter(rng: np.random.Generator, side: int, count: int) -> npt.NDArray[np.
     return np.concatenate(found)[:count]
 
 
-def _finish(canvas: Canvas, rng: np.random.Generator, padding_hu: int | None) -> None:
+def finish(canvas: Canvas, rng: np.random.Generator, padding_hu: int | None) -> None:
     """Blur over about a voxel (the scanner's resolution), correlated noise, and padding, in place.
 
     One slice is in work at a time; the slice before it is kept because it is overwritten.

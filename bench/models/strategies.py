@@ -70,6 +70,10 @@ RAMP = 0.03
 """Of the epochs: the relation loss reaches its full weight there, as 30 epochs of the recipe's 1000."""
 
 
+BODY_RATE = 0.1
+"""Of `body_finetune`: at 1 it would be `continual`, which has no head to take over from a body of several heads."""
+
+
 def write_cases(folder: Path, kind: str, seeds: Sequence[int]) -> None:
     """`folder/images` and `folder/labels` with a case of a kind for each seed; files that are there stay."""
     for part in ("images", "labels"):
@@ -111,7 +115,8 @@ def settings(way: str, seed: int, options: argparse.Namespace) -> tuple[str, dic
     }
     if way == RELATION:
         return "relation", {**changes, "relation.ramp_epochs": RAMP * options.epochs}
-    return "transfer", {**changes, "strategy.name": SCRATCH if way == LONG else way}
+    rate = {"strategy.body_rate": BODY_RATE} if way == "body_finetune" else {}
+    return "transfer", {**changes, **rate, "strategy.name": SCRATCH if way == LONG else way}
 
 
 def measure(test: Path, out: Path, threads: int, weights: Path) -> Scores:
@@ -184,7 +189,7 @@ def main() -> None:
     found = table(runs)
     print_table(found)
     asked = {key: value for key, value in vars(options).items() if key not in ("runs", "out")}
-    network = {**NETWORK, "relation.ramp_epochs": RAMP * options.epochs}
+    network = {**NETWORK, "relation.ramp_epochs": RAMP * options.epochs, "body_finetune.body_rate": BODY_RATE}
     cases = {way: {str(seed): row for seed, row in rows.items()} for way, rows in runs.items()}
     result = {**header(), "options": asked, "changes": network, "shape": SHAPE, "table": found, "runs": cases}
     finish(result, start, options.out)

@@ -30,12 +30,15 @@ def add_parser(commands: Any) -> None:
         help="show a package's layers for inputs of this size, [D] H W (default: its own, or a typical one)",
     )
     parser.add_argument("-m", "--model", help="say how much memory this model needs for the scan, at most")
+    options.add_helpers(parser)
     options.add_ids(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the inspection; exit code 3 if nothing there can be used."""
     path = Path(args.input)
+    if args.model is None and (args.lungs or args.lesion_types):
+        raise ValueRangeError(describe("--model", "none", "the model beside which these would work"))
     if path.name.endswith(SUFFIX):
         from covfast import package
 
@@ -63,24 +66,25 @@ def _show(path: Path, args: argparse.Namespace) -> int:
     from covfast.io import inspect
 
     inspection = inspect(path, ids=args.ids)
-    need = None if args.model is None else _memory_bytes(inspection, args.model)
+    need = None if args.model is None else _memory_bytes(inspection, args)
     if args.json:
         print(json.dumps(inspection.to_json() | ({} if need is None else {"memory_bytes": need}), indent=2))
     else:
         print(inspection)
         if need is not None:
-            print(f"memory: {need / 2**30:.2f} GiB at most, with {file_name(args.model)}")
+            models = [file_name(name) for name in (args.model, args.lungs, args.lesion_types) if name]
+            print(f"memory: {need / 2**30:.2f} GiB at most, with {', '.join(models)}")
     return 0 if inspection.chosen is not None else FormatError.exit_code
 
 
-def _memory_bytes(inspection: Inspection, model: str) -> int | None:
-    """What the model needs for the series that would be read; None where there is none. Only headers are read."""
+def _memory_bytes(inspection: Inspection, args: argparse.Namespace) -> int | None:
+    """What the models need for the series that would be read; None where there is none. Only headers are read."""
     from covfast.pipeline import Segmenter
 
     series = None if inspection.chosen is None else inspection.series[inspection.chosen]
     if series is None or series.shape is None or series.spacing_mm is None:
         return None
     geometry = Geometry.from_spacing(series.shape, series.spacing_mm, series.orientation or CANONICAL)
-    segmenter = Segmenter(model)
+    segmenter = Segmenter(args.model, lungs=args.lungs, lesion_types=args.lesion_types)
     item_bytes = 4 if series.dtype.startswith(("float", "f")) else 2
     return segmenter.estimate_bytes_for(geometry, item_bytes * math.prod(series.shape))

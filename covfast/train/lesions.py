@@ -18,7 +18,7 @@ from covfast._phantom_body import paint_body
 from covfast._phantom_lesions import Lesion, paint_lesions
 from covfast._phantom_shapes import LEFT, RIGHT, Canvas, Tube, around, coverage, lung_shape, lung_side, ramp
 from covfast.errors import ShapeError, ValueRangeError, describe
-from covfast.phantom import EXTENT_MM, MIDDLE_Z_MM, _finish, _paint_trees
+from covfast.phantom import EXTENT_MM, MIDDLE_Z_MM, finish, paint_trees
 
 KINDS = ("nodule", "effusion", "mass", "ground glass")
 
@@ -60,14 +60,14 @@ def lesion_case(kind: str, seed: int, shape: Sequence[int] = (48, 96, 96)) -> Le
         raise ValueRangeError(describe("seed", seed, "a whole number >= 0"))
     streams = [np.random.default_rng([seed, KINDS.index(kind), part]) for part in range(5)]
     canvas = _chest(shape, streams[0])
-    _paint_trees(canvas, streams[1], np.zeros(canvas.shape, np.bool_))
+    paint_trees(canvas, streams[1], np.zeros(canvas.shape, np.bool_))
     if kind == "effusion":
         mask = _paint_effusions(canvas, streams[2])
     elif kind == "nodule":
         mask = _paint_nodules(canvas, streams[2])
     else:
         mask = paint_lesions(canvas, {"mass": _mass, "ground glass": _ground_glass}[kind](streams[2]), streams[3])
-    _finish(canvas, streams[4], None)
+    finish(canvas, streams[4], None)
     return LesionCase(canvas.hu, mask.astype(np.uint8), canvas.spacing_mm)
 
 

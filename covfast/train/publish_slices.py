@@ -11,14 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from covfast.models import infnet_files, infnet_multiclass, miniseg_files
-from covfast.models.checkpoint import Checkpoint, slice_recipe, whole_slice_recipe
+from covfast.models.checkpoint import PICTURES_HU, Checkpoint, slice_recipe, whole_slice_recipe
 from covfast.models.infnet import MULTIPLE, TwoClasses
 from covfast.train.recipe import Recipe
 from covfast.train.systems.infnet import scaled_size
 from covfast.volume import CONSOLIDATION, INFECTION, LABELS
 
-WINDOW_HU = (-1250.0, 250.0)
-"""Assumed: published pictures do not tell theirs."""
 MARGIN_MM = 10.0
 
 _NOTES = (
@@ -76,7 +74,7 @@ def miniseg(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tenso
     """MiniSeg as published, with mean and deviation of its fold. Raises: WeightsError: as `miniseg_files.build`."""
     size = int(table["input"]["size"])
     # Pictures are resized without averaging in training, too.
-    recipe = slice_recipe(WINDOW_HU, size, facts["mean"], facts["std"], MARGIN_MM, antialias=False)
+    recipe = slice_recipe(PICTURES_HU, size, facts["mean"], facts["std"], MARGIN_MM, antialias=False)
     module = miniseg_files.build(tensors, name)
     return Checkpoint(module, recipe, "covfast", _NOTES, input_shape=(1, 3, size, size))
 
@@ -86,7 +84,7 @@ def infnet(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tensor
     del facts  # the recipe has them
     given = table["input"]
     size = scaled_size(given["size"], 1.0)
-    recipe = slice_recipe(WINDOW_HU, size, given["mean"], given["std"], MARGIN_MM)
+    recipe = slice_recipe(PICTURES_HU, size, given["mean"], given["std"], MARGIN_MM)
     module = TwoClasses(infnet_files.build(tensors, name)).eval()
     shape = (1, 3, size, size)
     return Checkpoint(module, recipe, "covfast", _NOTES, input_shape=shape, multiple=MULTIPLE)

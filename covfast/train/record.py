@@ -114,8 +114,8 @@ def _refuse_changed(before: Mapping[str, str], now: Mapping[str, str]) -> None:
 
 
 def place(path: Path, data: Path) -> str:
-    """The path of a file under the data folder; its name if it lies elsewhere."""
-    return path.relative_to(data).as_posix() if path.is_relative_to(data) else path.name
+    """The path of a file under the data folder; elsewhere, such as pseudo-labels, its folder's name and its own."""
+    return path.relative_to(data).as_posix() if path.is_relative_to(data) else "/".join(path.parts[-2:])
 
 
 def digest(path: Path) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import covfast
+from covfast.errors import ValueRangeError
 from covfast.models import store
 from covfast.phantom import Phantom, head_phantom, water_phantom
 
@@ -282,6 +283,20 @@ def test_inspect_explains_an_image(scan: Path) -> None:
     assert done.returncode == 0
     assert "64" in done.stdout
     assert json.loads(run("inspect", scan, "--json").stdout)
+
+
+def test_inspect_tells_the_memory_of_all_models_together(scan: Path) -> None:
+    pytest.importorskip("covfast_weights", reason="covfast-weights is not installed: pip install ./weights")
+    flags = ("--lungs", "--lesion-types")
+    alone, both = (
+        json.loads(run("inspect", scan, "-m", "miniseg-infection", *more, "--json").stdout)["memory_bytes"]
+        for more in ((), flags)
+    )
+    assert both > alone
+    assert "with miniseg-infection, miniseg-lung" in run("inspect", scan, "-m", "miniseg-infection", "--lungs").stdout
+    refused = run("inspect", scan, "--lungs")
+    assert refused.returncode == ValueRangeError.exit_code
+    assert "--model: got none" in refused.stderr
 
 
 def test_models_list_show_verify_add(model: str, tmp_path: Path) -> None:

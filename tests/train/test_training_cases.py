@@ -25,6 +25,14 @@ def test_a_channel_behind_an_image_and_mask_behind_a_mask_do_not_count(tmp_path:
     assert [case.name for case in cases] == ["a", "b"]
 
 
+def test_a_mask_may_be_called_as_its_image_to_the_letter(tmp_path: Path) -> None:
+    cases = matched(*folders(tmp_path, ["a_0000", "b_0000"], ["a_0000", "b"]))
+    assert [(case.name, case.image, case.labels) for case in cases] == [
+        ("a", tmp_path / "images" / "a_0000.nii.gz", tmp_path / "masks" / "a_0000.nii.gz"),
+        ("b", tmp_path / "images" / "b_0000.nii.gz", tmp_path / "masks" / "b.nii.gz"),
+    ]
+
+
 @pytest.mark.parametrize(("images", "masks"), [(["a"], ["a_0000"]), (["a_mask"], ["a"])])
 def test_a_channel_is_no_tail_of_a_mask_nor_the_other_way_round(
     tmp_path: Path, images: list[str], masks: list[str]

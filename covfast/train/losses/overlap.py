@@ -24,7 +24,7 @@ def soft_cross_entropy(logits: Tensor, target: Tensor, weight: float = 1.0) -> T
         target: (N, 1, H, W) float in [0, 1].
         weight: w, of class 1 against class 0.
     """
-    log_p = F.log_softmax(logits, 1)
+    log_p = F.log_softmax(at_least_single(logits), 1)
     t = target[:, 0]
     loss = -(weight * t * log_p[:, 1] + (1.0 - t) * log_p[:, 0])
     return loss.sum() / (weight * t + 1.0 - t).sum()
@@ -40,7 +40,7 @@ def soft_dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
         target: (N, 1, H, W) float in [0, 1].
         smooth: s.
     """
-    p = torch.softmax(logits, 1)[:, 1]
+    p = torch.softmax(at_least_single(logits), 1)[:, 1]
     t = target[:, 0]
     return 1.0 - (2.0 * (p * t).sum() + smooth) / (p.sum() + t.sum() + smooth)
 

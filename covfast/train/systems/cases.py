@@ -49,6 +49,10 @@ def matched(images: Path, labels: Path, windowed: str = "") -> list[Case]:
         FormatError: A file without its fellow; the message names it.
     """
     scans, masks = listed(images, "images"), listed(labels, "truths")
+    for name in list(masks):
+        case = case_name(name, "images")
+        if case in scans and scans[case].name.startswith(f"{name}."):  # as its image to the letter, with the channel
+            masks.setdefault(case, masks.pop(name))
     for name in sorted({*scans, *masks}):
         if name not in masks:
             raise FormatError(describe(scans[name].name, f"no mask in {labels.name}", "one of that name"))
