@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def main() -> None:
     start, slices = time.perf_counter(), expert_slices(options.data)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLASS_NAMES}
     nets, hashes, missing = [], {}, []
-    given: dict[str, list[tuple[Bools, Bools]]] = {"network": [], "grey": []}
+    given: dict[str, dict[int, list[tuple[Bools, Bools]]]] = {"network": {}, "grey": {}}
     for fold in range(table["split"]["folds"]):
         weights = options.runs / f"fold_{fold}" / f"{table['name']}.pt"
         if not weights.exists():
@@ -171,14 +172,15 @@ def main() -> None:
             continue
         hashes[f"fold_{fold}"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         nets.append(Network(weights, table))
+        given["network"][fold], given["grey"][fold] = [], []
         groups = fold_sides([group for group, _, _ in slices.values()], with_fold(table, fold)["split"])[1]
         taught = [(image, labels) for group, image, labels in slices.values() if group not in groups]
         grey = brightest_is_consolidation(taught)
         for name, (group, image, labels) in slices.items():
             if group in groups:
                 p, lesion = nets[-1](image), labels > 0
-                given["network"].append((labels[lesion] == 2, (p[2] > p[1])[lesion]))
-                given["grey"].append((labels[lesion] == 2, image[lesion] >= grey))
+                given["network"][fold].append((labels[lesion] == 2, (p[2] > p[1])[lesion]))
+                given["grey"][fold].append((labels[lesion] == 2, image[lesion] >= grey))
                 for key, row in slice_figures(labels, p).items():
                     rows[key].append(row)
                 if options.pictures:
@@ -192,7 +194,10 @@ def main() -> None:
         "seed": table["seed"],
         "all": {name: summary(found) for name, found in rows.items()},
         "with_the_class": {name: summary([r for r in found if r["is_present"]]) for name, found in rows.items()},
-        "types_given_lesion": {name: types_given_lesion(pairs) for name, pairs in given.items()},
+        "types_given_lesion": {name: types_given_lesion([*chain(*found.values())]) for name, found in given.items()},
+        "types_given_lesion_by_fold": {
+            name: {fold: types_given_lesion(pairs) for fold, pairs in found.items()} for name, found in given.items()
+        },
         "any_lesion": any_lesion_dice(options.data, options.cache, table["split"]["held_out"], nets),
     }
     finish(result, start, options.out)
