@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from covfast.train.data import Slices
+from covfast.train.data import Slices, content_key, doctor_slices, gather, write_slices
 from covfast.train.distributed import Share
 from covfast.train.loop import Trainer, run
 from covfast.train.recipe import read_recipe
@@ -189,3 +189,17 @@ def lesion_folders(root: Path, names: tuple[str, ...] = ("covid", "first", "seco
                 path.parent.mkdir(parents=True, exist_ok=True)
                 SimpleITK.WriteImage(image, str(path))
     return root
+
+
+def slices_of(data: Path) -> Slices:
+    """The expert slices of a folder and two volumes without classes."""
+    rows = list(doctor_slices(data))
+    image, mask, lungs = rows[0][:3]
+    return gather([*rows, (image, mask, lungs, "a", "aligned", "0"), (image, mask, lungs, "b", "png", "1")])
+
+
+def cached(folder: Path, data: Path) -> Path:
+    """A run folder with prepared slices."""
+    folder.mkdir(parents=True)
+    write_slices(slices_of(data), folder / "slices.npz", content_key(data))
+    return folder

@@ -1,11 +1,17 @@
-"""Dice of the miniseg-infection weights on the slices that its training never saw.
+"""Dice of the miniseg-infection weights on slices that their trainings never saw.
 
-    python bench/models/miniseg_infection.py --data DATA --model weights/covfast_weights/miniseg-infection.covfast \
+    covfast train miniseg-infection --data DATA -o RUN
+    covfast train miniseg-infection --data DATA -o RUNS --set split.folds=5 --fold all
+    python bench/models/miniseg_infection.py --data DATA --model RUN/miniseg-infection.covfast --folds RUNS \
         --out bench/results/miniseg_infection.json [--pictures FOLDER]
 
-The held-out side is drawn again from the training recipe. Three kinds of slices: "doctor" (COVID-SemiSeg, a
-radiologist's masks), "aligned" (natural contrast with the experts' masks of COVID-19-CT-Seg) and "png" (the same
-volumes, equalised).
+The first stage, without doctor slices, is the same of all these trainings: a finished one, copied to
+`RUNS/fold_N/base`, is only read.
+
+Three kinds of slices: "doctor" (COVID-SemiSeg, a radiologist's masks), "aligned" (natural contrast with the experts'
+masks of COVID-19-CT-Seg) and "png" (the same volumes, equalised). `--model` saw all doctor slices: it judges the
+held-out volumes of the other two kinds. Each doctor slice is judged by the network of the fold that held it out,
+trained by the same recipe (`RUNS/fold_N`); without `--folds` doctor slices are left out.
 Where the experts' lungs are known the prediction is restricted to them, as the pipeline does with its own.
 """
 
@@ -14,7 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +29,9 @@ from common import Mask, bootstrap, dice, finish, header
 from PIL import Image
 
 import covfast
-from covfast.train.data import Row, aligned_slices, doctor_slices, gather, png_slices, split_cases
-from covfast.train.recipe import read_recipe
+from covfast.train.data import Row, aligned_slices, doctor_slices, png_slices
+from covfast.train.recipe import read_recipe, with_fold
+from covfast.train.systems.base import fold_sides
 
 Float = npt.NDArray[np.float32]
 Predict = Callable[[npt.NDArray[np.uint8]], Float]
@@ -71,12 +78,13 @@ def threshold_dice(truth: Mask, probability: Float) -> npt.NDArray[np.float64]:
     return np.asarray(2.0 * true / (found + truth.sum()))
 
 
-def summary(rows: Sequence[Row], predict: Predict, threshold: float, pictures: Path | None) -> dict:
+def summary(rows: Sequence[Row], judge: Callable[[Row], Predict], threshold: float, pictures: Path | None) -> dict:
     """Figures of a set of slices."""
     dices, curves, masks, clean = [], [], [], []
-    for image, truth8, lungs8, case, kind, name in rows:
+    for row in rows:
+        image, truth8, lungs8, case, kind, name = row
         truth, lungs = truth8 >= 128, lungs8 >= 128
-        probability = np.where(lungs, predict(image), 0.0).astype(np.float32)
+        probability = np.where(lungs, judge(row)(image), 0.0).astype(np.float32)
         mask = probability >= threshold
         truth &= lungs
         masks.append((truth, mask))
@@ -116,13 +124,22 @@ def picture(image: npt.NDArray[np.uint8], truth: Mask, mask: Mask) -> Image.Imag
     return Image.fromarray(canvas)
 
 
-def held_out(data: Path, table: dict) -> Iterator[Row]:
-    """Held-out slices at their own size."""
-    rows = [*doctor_slices(data), *aligned_slices(data), *png_slices(data)]
-    split = table["split"]
-    _, outside = split_cases(gather(rows), split["held_out"], split["doctor_count"], table["seed"])
-    for index in outside:
-        yield rows[index]
+def fold_networks(options: argparse.Namespace, table: dict, rows: Sequence[Row]) -> tuple[dict[str, Predict], dict]:
+    """(group of doctor slices -> network that never saw it, SHA-256 of the folds' packages)."""
+    groups = [row[3] for row in rows if row[4] == "doctor"]
+    found: dict[str, Predict] = {}
+    hashes = {}
+    for fold in range(table["split"]["folds"] if options.folds else 0):
+        package = options.folds / f"fold_{fold}" / f"{table['name']}.covfast"
+        hashes[f"fold_{fold}"] = sha256(package)
+        held = fold_sides(groups, with_fold(table, fold)["split"])[1]
+        found |= dict.fromkeys(held, network(package, options.engine, table))
+    return found, hashes
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def healthy(data: Path, model: Path) -> dict:
@@ -136,22 +153,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help=".covfast package, or .pt state dict run by torch")
+    parser.add_argument("--folds", type=Path, help="folder with fold_0, fold_1 and so on")
+    parser.add_argument("--fold-count", type=int, default=5)
     parser.add_argument("--engine", default="native")
     parser.add_argument("--recipe", default="miniseg-infection")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--pictures", type=Path, help="folder for overlays of restricted data; never commit them")
     options = parser.parse_args()
-    table = read_recipe(options.recipe)
+    table = read_recipe(options.recipe, {"split.folds": options.fold_count})
     predict = network(options.model, options.engine, table)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
-    rows = list(held_out(options.data, table))
-    start = time.perf_counter()
+    start, out = time.perf_counter(), table["split"]["held_out"]
+    rows = list(doctor_slices(options.data)) if options.folds else []
+    rows += [row for row in (*aligned_slices(options.data), *png_slices(options.data)) if row[3] in out]
+    by_group, hashes = fold_networks(options, table, rows)
+
+    def judge(row: Row) -> Predict:
+        return by_group.get(row[3], predict)
+
     result = {
         **header(),
         "model": options.model.name,
-        "model_sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
+        "model_sha256": sha256(options.model),
+        "folds_sha256": hashes,
         "engine": "torch" if options.model.suffix == ".pt" else options.engine,
         "threshold": options.threshold,
         "split": table["split"],
@@ -161,7 +187,8 @@ def main() -> None:
         for case in ["all", *sorted({r[3] for r in rows if r[4] == kind and kind != "doctor"})]:
             chosen = [r for r in rows if r[4] == kind and case in ("all", r[3])]
             pictures = options.pictures if case == "all" else None
-            result[f"{kind}/{case}"] = summary(chosen, predict, options.threshold, pictures)
+            if chosen:
+                result[f"{kind}/{case}"] = summary(chosen, judge, options.threshold, pictures)
     if options.model.suffix != ".pt":
         result["healthy"] = healthy(options.data, options.model)
     finish(result, start, options.out)

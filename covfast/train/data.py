@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from covfast.errors import FormatError, describe
+from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.outputs import replace_file
 from covfast.train.align import CASES, GRID, Match, locate, smooth_offsets, upright
 from covfast.train.record import digest
@@ -320,23 +320,14 @@ def cached_slices(cache: Path, key: str) -> Slices | None:
         return None
 
 
-def split_cases(
-    slices: Slices, held_out: Sequence[str], doctor_count: int, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """(training, held-out) indices; no case stands on both sides.
+def split_cases(cases: Sequence[str], held_out: Collection[str]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """(training, held-out) indices of slices of these cases; no case stands on both sides.
 
-    Args:
-        slices: All slices.
-        held_out: Volumes that are held out whole, in every kind.
-        doctor_count: At least this many doctor slices are held out, in whole groups drawn with `seed`.
-        seed: Of the draw.
+    Raises:
+        ValueRangeError: A held-out case is none of the slices', so that nothing would be held out.
     """
-    out = set(held_out)
-    doctor = [case for case, kind in zip(slices.cases, slices.kinds, strict=True) if kind == "doctor"]
-    groups = sorted(set(doctor))
-    for k in np.random.default_rng(seed).permutation(len(groups)):
-        if sum(case in out for case in doctor) >= doctor_count:
-            break
-        out.add(groups[k])
-    held = np.array([case in out for case in slices.cases])
+    for name in held_out:
+        if name not in cases:
+            raise ValueRangeError(describe("split.held_out", repr(name), f"one of {sorted(set(cases))}"))
+    held = np.array([case in held_out for case in cases])
     return np.flatnonzero(~held), np.flatnonzero(held)

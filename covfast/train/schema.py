@@ -65,7 +65,7 @@ MINISEG_INFECTION: Schema = {
     "input.mean": real(),
     "input.std": positive(),
     "split.held_out": texts(),
-    "split.doctor_count": whole(),
+    **FOLDS,
     "optimisation.steps": whole(low=1),
     "optimisation.batch": whole(low=1),
     "optimisation.rate": positive(),
@@ -75,6 +75,10 @@ MINISEG_INFECTION: Schema = {
     "optimisation.positive_weight": positive(),
     "optimisation.auxiliary": real(),
     "optimisation.shares": Key(float, low=0.0, named=True),
+    "refinement.steps": whole(0),
+    "refinement.rate": positive(1e-3),
+    "refinement.warmup": whole(0),
+    "refinement.shares": Key(float, {}, low=0.0, named=True),
     "augmentation.zoom": real(low=1.0),
     "augmentation.rotate_degrees": real(high=180.0),
     "augmentation.shift": part(),
@@ -84,18 +88,20 @@ MINISEG_INFECTION: Schema = {
     **RUN,
 }
 
-_MINISEG_SLICES: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if key != "split.doctor_count"}
+"""`refinement`: a second training that begins with the weights of the first and takes these values in place of
+`optimisation`'s; no steps: there is none."""
+
+_ONE_STAGE: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if not key.startswith("refinement.")}
 
 MINISEG_LUNG: Schema = {
-    **{key: rule for key, rule in _MINISEG_SLICES.items() if key != "input.margin_mm"},
+    **{key: rule for key, rule in _ONE_STAGE.items() if key != "input.margin_mm" and key not in FOLDS},
     "data.phantoms": whole(6, 0, 100),
     "augmentation.tone": part(),
     "augmentation.quarter_turns": Key(bool, False),
 }
 
 MINISEG_LESIONS: Schema = {
-    **_MINISEG_SLICES,
-    **FOLDS,
+    **_ONE_STAGE,
     "optimisation.type_weight": real(1.0),
 }
 

@@ -31,6 +31,7 @@ from covfast.train.data import (
     to_window,
     write_slices,
 )
+from covfast.train.systems.miniseg_infection import expert_sides
 
 
 def texture(seed: int, *shape: int) -> np.ndarray:
@@ -136,13 +137,25 @@ def test_cache_is_used_for_the_same_pictures_only(tmp_path: Path) -> None:
 
 def test_split_leaves_no_case_on_both_sides_and_loses_none() -> None:
     cases = ["doctor_1", "doctor_1", "doctor_2", "doctor_3", "a", "a", "b", "b"]
-    kinds = ["doctor"] * 4 + ["aligned", "png"] * 2
-    slices = make_slices(cases, kinds)
-    inside, outside = split_cases(slices, ["b"], 2, seed=5)
+    inside, outside = split_cases(cases, ["b", "doctor_1"])
     assert sorted([*inside, *outside]) == list(range(8))
-    assert not {cases[i] for i in inside} & {cases[i] for i in outside}
-    assert {6, 7} <= set(outside)
-    assert sum(kinds[i] == "doctor" for i in outside) >= 2
+    assert set(outside) == {0, 1, 6, 7}
+    with pytest.raises(ValueRangeError, match=r"split\.held_out: got 'c'"):
+        split_cases(cases, ["c"])
+
+
+def test_folds_of_expert_slices_share_out_whole_groups() -> None:
+    cases = ["doctor_1", "doctor_1", "doctor_2", "doctor_3", "a", "a", "b", "b"]
+    slices = make_slices(cases, ["doctor"] * 4 + ["aligned", "png"] * 2)
+    held = []
+    for fold in range(3):
+        inside, outside = expert_sides(slices, {"held_out": ["b"], "folds": 3, "fold": fold, "seed": 5})
+        assert not {cases[i] for i in inside} & {cases[i] for i in outside}
+        assert {6, 7} <= set(outside)
+        held += [i for i in outside if i < 6]
+    assert sorted(held) == [0, 1, 2, 3]
+    inside, outside = expert_sides(slices, {"held_out": ["b"], "folds": 1, "fold": 0, "seed": 5})
+    assert list(outside) == [6, 7]
 
 
 def test_recipe_changes_reach_their_place_and_unknown_keys_raise() -> None:
@@ -170,7 +183,7 @@ def test_held_out_pseudo_slices_of_the_recipe_stay_out(data_dir: Path) -> None:
         kinds += ["aligned"] * len(files)
     table = read_recipe("miniseg-infection")
     split = table["split"]
-    inside, outside = split_cases(make_slices(cases, kinds), split["held_out"], split["doctor_count"], table["seed"])
+    inside, outside = expert_sides(make_slices(cases, kinds), {**split, "folds": 5})
     assert not {cases[i] for i in inside} & {cases[i] for i in outside}
     assert set(split["held_out"]) <= {cases[i] for i in outside}
-    assert sum(kinds[i] == "doctor" for i in outside) >= 10
+    assert 5 <= sum(kinds[i] == "doctor" for i in outside) <= 15

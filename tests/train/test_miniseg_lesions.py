@@ -10,11 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training import save, semiseg_folder  # noqa: E402
+from training import cached, save, semiseg_folder, slices_of  # noqa: E402
 
 from covfast.errors import FormatError, ShapeError, ValueRangeError  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
-from covfast.train.data import Slices, content_key, doctor_slices, gather, write_slices  # noqa: E402
+from covfast.train.data import doctor_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.losses import any_lesion, lesion_type_loss  # noqa: E402
 from covfast.train.recipe import with_fold  # noqa: E402
@@ -81,13 +81,6 @@ def test_lesion_type_loss_of_the_truth_is_near_zero_and_of_swapped_types_large()
         lesion_type_loss(truth, lesion, consolidation[..., 1:], known)
 
 
-def slices_of(data: Path) -> Slices:
-    """The expert slices of a folder and two volumes without classes."""
-    rows = list(doctor_slices(data))
-    image, mask, lungs = rows[0][:3]
-    return gather([*rows, (image, mask, lungs, "a", "aligned", "0"), (image, mask, lungs, "b", "png", "1")])
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return semiseg_folder(tmp_path / "data", 6)
@@ -116,13 +109,6 @@ def test_class_mask_that_does_not_fit_is_named(data: Path, kind: str, told: str)
         save(np.full((64, 72), 40, np.uint8) if kind == "value" else np.zeros((9, 8), np.uint8), path)
     with pytest.raises(FormatError, match=told):
         consolidation_masks(data, slices_of(data))
-
-
-def cached(folder: Path, data: Path) -> Path:
-    """A run folder with prepared slices."""
-    folder.mkdir(parents=True)
-    write_slices(slices_of(data), folder / "slices.npz", content_key(data))
-    return folder
 
 
 def test_folds_hold_out_groups_and_the_volumes(data: Path, tmp_path: Path) -> None:

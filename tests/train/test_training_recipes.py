@@ -19,7 +19,7 @@ def test_shipped_recipe_is_valid_short_and_named_as_its_file(name: str) -> None:
     table = read_recipe(name)
     assert table["name"] == name
     text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= 50
     assert text.startswith("#")
     assert set(table["run"]) == {key[4:] for key in SCHEMAS[table["system"]] if key.startswith("run.")}
 
@@ -144,4 +144,4 @@ def test_folds_are_checked() -> None:
     with pytest.raises(ValueRangeError, match="fold: got 5, expected 0 to 4"):
         with_fold(table, 5)
     with pytest.raises(ValueRangeError, match=r"split\.folds"):
-        fold_count(read_recipe("miniseg-infection"))
+        fold_count(read_recipe("miniseg-lung"))

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from covfast.train.feeder import Batch
 from covfast.train.losses import supervised
 from covfast.train.recipe import Recipe
 from covfast.train.schedules import warmup_cosine
-from covfast.train.systems.base import System, dice, mean
+from covfast.train.systems.base import System, dice, fold_sides, mean
 from covfast.train.systems.stage import Context, run_stage
 
 
@@ -63,9 +65,10 @@ class MiniSegInfection(System):
 
         Raises:
             FormatError: A file of the data cannot be read.
+            ValueRangeError: A held-out volume is none of the data's, or there is no such fold.
         """
-        slices, split = read_slices(data, folder / "slices.npz"), table["split"]
-        inside, outside = split_cases(slices, split["held_out"], split["doctor_count"], table["seed"])
+        slices = read_slices(data, folder / "slices.npz")
+        inside, outside = expert_sides(slices, table["split"])
         return cls(table, slices.take(inside), slices.take(outside), data)
 
     def build(self) -> nn.Module:
@@ -133,6 +136,18 @@ class MiniSegInfection(System):
         return [] if self.data is None else [path for name in folders for path in picture_files(self.data / name)]
 
 
+def expert_sides(slices: Slices, split: Mapping[str, Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """(training, held-out) indices: the volumes of `split.held_out`, and one fold of the expert slices.
+
+    Folds take whole groups of expert slices of one picture size: no patient is given, and equal sizes may be one.
+
+    Raises:
+        ValueRangeError: As `split_cases` and `covfast.train.systems.base.fold_sides`.
+    """
+    groups = [case for case, kind in zip(slices.cases, slices.kinds, strict=True) if kind == MiniSegInfection.judged]
+    return split_cases(slices.cases, [*split["held_out"], *fold_sides(groups, split)[1]])
+
+
 def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: torch.Generator) -> Tensor:
     """Indices of one batch: the kind by its share, then a slice of that kind."""
     kinds = [kind for kind in shares if kind in slices.kinds]
@@ -145,7 +160,15 @@ def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: 
 
 
 def run(context: Context) -> nn.Module:
-    """Train in one stage."""
+    """Train in one stage, or in two: all kinds of slices first, then, with other shares, towards the experts' slices.
+
+    The first stage of all folds is the same training where its share of expert slices is 0.
+    """
     with context.share.in_turn():
         system = MiniSegInfection.open(context.table, context.data, context.out)
-    return run_stage(context, system)
+    if not context.table["refinement"]["steps"]:
+        return run_stage(context, system)
+    first = run_stage(context, system, "base")
+    optimisation = {**context.table["optimisation"], **context.table["refinement"]}
+    refined = MiniSegInfection({**context.table, "optimisation": optimisation}, system.slices, system.held, system.data)
+    return run_stage(context, refined, "refinement", first.state_dict())

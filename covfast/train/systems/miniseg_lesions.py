@@ -23,10 +23,9 @@ from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.losses import any_lesion, lesion_type_loss, supervised
 from covfast.train.recipe import Recipe
-from covfast.train.systems.base import dice, fold_sides, mean
+from covfast.train.systems.base import dice, mean
 from covfast.train.systems.infnet_multiclass import VALUES
-from covfast.train.systems.miniseg_infection import MiniSegInfection, draw_batch
-from covfast.train.systems.miniseg_lung import check_held_out
+from covfast.train.systems.miniseg_infection import MiniSegInfection, draw_batch, expert_sides
 from covfast.train.systems.pictures import Part, Pictures
 from covfast.train.systems.stage import Context, run_stage
 
@@ -69,12 +68,8 @@ class MiniSegLesions(MiniSegInfection):
             ValueRangeError: A held-out volume is none of the data's, or there is no such fold.
         """
         slices = read_slices(data, folder / "slices.npz")
-        check_held_out(table["split"]["held_out"], slices.cases)
         types = consolidation_masks(data, slices)
-        groups = [case for case, kind in zip(slices.cases, slices.kinds, strict=True) if kind == cls.judged]
-        out = {*table["split"]["held_out"], *fold_sides(groups, table["split"])[1]}
-        is_held = np.array([case in out for case in slices.cases])
-        inside, outside = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+        inside, outside = expert_sides(slices, table["split"])
         held = (slices.take(outside), types[outside])
         return cls(table, slices.take(inside), types[inside], held, data)
 
