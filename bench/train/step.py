@@ -76,7 +76,8 @@ class Plain:
         settings = self.table["optimisation"]
         for group in self.optimiser.param_groups:
             group["lr"] = warmup_cosine(self.steps, settings["rate"], settings["warmup"], settings["steps"])
-        loss = supervised(self.model(x), y, settings["positive_weight"], settings["auxiliary"])
+        weights = (settings[key] for key in ("positive_weight", "auxiliary", "cross_entropy"))
+        loss = supervised(self.model(x), y, *weights)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)

@@ -75,6 +75,7 @@ MINISEG_INFECTION: Schema = {
     "optimisation.positive_weight": positive(),
     "optimisation.auxiliary": real(),
     "optimisation.shares": Key(float, low=0.0, named=True),
+    "optimisation.cross_entropy": real(1.0),
     "refinement.steps": whole(0),
     "refinement.rate": positive(1e-3),
     "refinement.warmup": whole(0),
@@ -91,7 +92,8 @@ MINISEG_INFECTION: Schema = {
 """`refinement`: a second training that begins with the weights of the first and takes these values in place of
 `optimisation`'s; no steps: there is none."""
 
-_ONE_STAGE: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if not key.startswith("refinement.")}
+_OWN = ("refinement.", "optimisation.cross_entropy")
+_ONE_STAGE: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if not key.startswith(_OWN)}
 
 MINISEG_LUNG: Schema = {
     **{key: rule for key, rule in _ONE_STAGE.items() if key != "input.margin_mm" and key not in FOLDS},

@@ -47,7 +47,7 @@ def plain_training(table: dict[str, Any], steps: int) -> tuple[dict[str, torch.T
         rate = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part))
         rate = (step + 1) / settings["warmup"] if step < settings["warmup"] else rate
         optimiser.param_groups[0]["lr"] = settings["rate"] * rate
-        loss = supervised(model(x), y, settings["positive_weight"], settings["auxiliary"])
+        loss = supervised(model(x), y, settings["positive_weight"], settings["auxiliary"], settings["cross_entropy"])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

@@ -166,6 +166,8 @@ def test_supervised_weighs_the_auxiliary_outputs() -> None:
     logits, target = tensors(*sample(2))
     single = losses.supervised([logits], target)
     found = losses.supervised([logits] * 4, target, auxiliary=0.4)
+    dice_alone = losses.supervised([logits], target, cross_entropy=0.0)
+    assert float(dice_alone) == pytest.approx(float(losses.soft_dice(logits, target)), rel=1e-6)
     assert found.item() == pytest.approx(single.item() * 2.2, rel=EXACT)
 
 

@@ -45,9 +45,17 @@ def soft_dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     return 1.0 - (2.0 * (p * t).sum() + smooth) / (p.sum() + t.sum() + smooth)
 
 
-def supervised(outputs: Sequence[Tensor], target: Tensor, weight: float = 1.0, auxiliary: float = 0.4) -> Tensor:
-    """(CE + Dice)(output 1) + auxiliary * sum over the other outputs of (CE + Dice)."""
-    terms = [soft_cross_entropy(output, target, weight) + soft_dice(output, target) for output in outputs]
+def supervised(
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    weight: float = 1.0,
+    auxiliary: float = 0.4,
+    cross_entropy: float = 1.0,
+) -> Tensor:
+    """(c CE + Dice)(output 1) + auxiliary * sum over the other outputs of (c CE + Dice), c = `cross_entropy`."""
+    terms = [
+        cross_entropy * soft_cross_entropy(output, target, weight) + soft_dice(output, target) for output in outputs
+    ]
     return terms[0] + auxiliary * torch.stack(terms[1:]).sum() if len(terms) > 1 else terms[0]
 
 

@@ -102,7 +102,8 @@ class MiniSegInfection(System):
         settings = self.table["optimisation"]
         outputs = network(batch["x"])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return supervised(outputs, batch["y"], settings["positive_weight"], settings["auxiliary"])
+        cross_entropy = settings.get("cross_entropy", 1.0)  # the recipes of lungs and lesion types have no such key
+        return supervised(outputs, batch["y"], settings["positive_weight"], settings["auxiliary"], cross_entropy)
 
     def clip(self, module: nn.Module) -> None:
         """Norm of all gradients at most 5."""
