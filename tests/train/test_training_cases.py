@@ -33,6 +33,11 @@ def test_a_mask_may_be_called_as_its_image_to_the_letter(tmp_path: Path) -> None
     ]
 
 
+def test_two_masks_of_an_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"a_0000\.nii\.gz: got no image"):
+        matched(*folders(tmp_path, ["a_0000"], ["a", "a_0000"]))
+
+
 @pytest.mark.parametrize(("images", "masks"), [(["a"], ["a_0000"]), (["a_mask"], ["a"])])
 def test_a_channel_is_no_tail_of_a_mask_nor_the_other_way_round(
     tmp_path: Path, images: list[str], masks: list[str]

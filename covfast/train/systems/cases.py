@@ -51,8 +51,11 @@ def matched(images: Path, labels: Path, windowed: str = "") -> list[Case]:
     scans, masks = listed(images, "images"), listed(labels, "truths")
     for name in list(masks):
         case = case_name(name, "images")
-        if case in scans and scans[case].name.startswith(f"{name}."):  # as its image to the letter, with the channel
-            masks.setdefault(case, masks.pop(name))
+        is_called_as_image = case in scans and scans[case].name.startswith(
+            f"{name}."
+        )  # to the letter, with the channel
+        if is_called_as_image and case not in masks:
+            masks[case] = masks.pop(name)
     for name in sorted({*scans, *masks}):
         if name not in masks:
             raise FormatError(describe(scans[name].name, f"no mask in {labels.name}", "one of that name"))
