@@ -6,7 +6,6 @@ It lies in the folder of the outputs and is replaced whole after each case. No i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from covfast import locks
 from covfast.errors import CovfastError, FormatError, OutputError, ValueRangeError, describe, file_name
 from covfast.info import versions
 from covfast.outputs import replace_file
@@ -80,8 +80,7 @@ class Manifest:
         except OSError as error:
             got = f"{file_name(self.folder)}: {error.strerror}"
             raise OutputError(describe("-o", got, "a folder that can be written")) from None
-        self._lock = _opened(self._sign_of_life(self._token))
-        _lock(self._lock, wait=False)
+        self._lock = locks.hold(self._sign_of_life(self._token), "-o", wait=True)
         return self
 
     def __exit__(
@@ -89,7 +88,7 @@ class Manifest:
     ) -> None:
         with contextlib.suppress(CovfastError):  # what cannot be noted now is found out by the next run
             self._change(self._pending, drop=self._mine | set(self._pending))
-        _removed(self._sign_of_life(self._token), self._lock)
+        locks.release(self._sign_of_life(self._token), self._lock)
 
     def _sign_of_life(self, token: str) -> Path:
         """The file that a run holds locked while it lives: if it is killed, its cases are free."""
@@ -174,17 +173,11 @@ class Manifest:
     def _exclusive(self) -> Iterator[None]:
         """While the block runs, no other run reads or writes the manifest."""
         path = self.folder / ".covfast-manifest.lock"
-        while True:
-            lock = _opened(path)
-            _lock(lock, wait=True)
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(lock), path.stat()):
-                    break
-            os.close(lock)  # who held it removed the file between our two calls
+        lock = locks.hold(path, "-o", wait=True)
         try:
             yield
         finally:
-            _removed(path, lock)
+            locks.release(path, lock)
 
     def _refuse_busy(self, names: Sequence[str], cases: Mapping[str, Mapping[str, Any]]) -> None:
         running = {name: cases[name]["run_id"] for name in names if cases.get(name, {}).get("status") == RUNNING}
@@ -201,10 +194,10 @@ class Manifest:
             lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
-        if not _lock(lock, wait=False):
+        if not locks.lock(lock, wait=False):
             os.close(lock)
             return True
-        _removed(path, lock)
+        locks.release(path, lock)
         return False
 
     def _refuse_taken(self, jobs: Sequence[Job], mode: str, has_manifest: bool) -> None:
@@ -238,32 +231,6 @@ class Manifest:
         changes = _changes(known[others[0]]["run"], self._run)
         hint = "--overwrite redoes all; or name another folder"
         raise ValueRangeError(describe("--continue", f"{_some(others)} done with {changes}", "the same run", hint))
-
-
-def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        got = f"{file_name(path.parent)}: {error.strerror}"
-        raise OutputError(describe("-o", got, "a folder that can be written")) from None
-
-
-def _lock(descriptor: int, wait: bool) -> bool:
-    """Locks an open file; False if another holds it. A file system without locks leaves two runs to the user's care."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _removed(path: Path, descriptor: int) -> None:
-    """Removes a lock file while it is locked, then closes it."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-    os.close(descriptor)
 
 
 def _cases_of(path: Path) -> dict[str, dict[str, Any]]:

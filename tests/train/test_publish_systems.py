@@ -183,6 +183,9 @@ def test_what_a_package_of_slices_is_made_of_is_the_network_and_its_input(case: 
 def test_the_network_of_semi_infnet_is_that_of_its_last_stage(runs: Runs) -> None:
     record = json.loads((runs["semi-infnet"] / "run.json").read_text())
     assert kept_stage(record, record["recipe"]) == record["stages"]["tuned"]
+    rounds = record["stages"]["propagation"]
+    assert rounds["steps"] >= rounds["rounds"] >= 1
+    assert rounds["seconds"] > 0.0
     last = torch.load(runs["semi-infnet"] / "tuned" / "checkpoint.pt", weights_only=True)["model"]
     assert same(last, torch.load(runs.weights("semi-infnet"), weights_only=True))
 

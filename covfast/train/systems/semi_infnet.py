@@ -30,10 +30,10 @@ from covfast.train.recipe import Recipe
 from covfast.train.systems.edges import mask_edge
 from covfast.train.systems.infnet import InfNetSystem, Source, backbone, beginning, labelled, predict
 from covfast.train.systems.pictures import Part, Pictures
-from covfast.train.systems.stage import Context, run_stage
+from covfast.train.systems.stage import Context, run_stage, train_stage
 
 STATE = "propagation.pt"
-"""Finished rounds and the network behind them."""
+"""Finished rounds, their steps and seconds, and the network behind them."""
 
 EDGE_LEVEL = 128
 """Grey value above which a pseudo-label counts for its edge."""
@@ -95,11 +95,12 @@ def propagate(
 ) -> None:
     """Every round that is not finished. What counts of it are the labels that it leaves."""
     path, table = context.out / STATE, tuning_table(context.table)
-    done, decoded = 0, [unlabelled]
+    done: dict[str, float] = {"rounds": 0, "steps": 0, "seconds": 0.0}
+    decoded = [unlabelled]
     if path.exists():
         kept = read_checkpoint(path)
-        done, state = int(kept["rounds"]), kept["model"]
-    for number in range(done, len(groups)):
+        done, state = {key: kept[key] for key in done}, kept["model"]
+    for number in range(int(done["rounds"]), len(groups)):
         with context.share.in_turn():
             if context.share.rank == 0:
                 _forget(context.out, number)
@@ -109,14 +110,19 @@ def propagate(
         decoded = [unlabelled, pseudo]
         sets = [*train.sets, (pseudo, names)]
         system = InfNetSystem(table, Source(sets), held)
-        module = run_stage(context, system, round_name(number), state, is_recorded=False)
+        module, trainer = train_stage(context, system, round_name(number), state)
         state = {key: value.cpu().clone() for key, value in module.state_dict().items()}
+        done = {
+            "rounds": number + 1,
+            "steps": done["steps"] + trainer.step,
+            "seconds": round(done["seconds"] + trainer.seconds, 1),
+        }
         if context.share.rank == 0:
-            write({"rounds": number + 1, "model": state}, path)
+            write({**done, "model": state}, path)
         context.share.gather(number)  # nobody begins the next round before this one is on disk
     if context.share.rank == 0:
         _forget(context.out, len(groups))
-        context.record.end("propagation", rounds=len(groups), slices=sum(map(len, groups)))
+        context.record.end("propagation", **done, slices=sum(map(len, groups)))
 
 
 def round_name(number: int) -> str:

@@ -44,30 +44,19 @@ class Context:
 
 
 def run_stage(
-    context: Context,
-    system: System,
-    name: str = "",
-    initial: Mapping[str, Tensor] | None = None,
-    *,
-    is_recorded: bool = True,
+    context: Context, system: System, name: str = "", initial: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
-    """Train a system to its end and return the network that is kept; a finished stage is only read.
+    """Train a system to its end, enter it in the record and return the network that is kept.
 
     Args:
         context: Of the run.
         system: What is trained; its own table rules.
         name: Of the stage and its folder in `out`; empty: the only stage, in `out` itself.
         initial: Weights to start from.
-        is_recorded: Whether the record gets an entry: stages of hundreds have one in common.
     """
-    folder = make_folder(context.out / name) if name else context.out
     key = name or str(context.table["name"])
-    if is_recorded:
-        context.record.stage(key, system.splits(), system.files(), context.data)
-    trainer = Trainer(system, context.device, context.share, initial)
-    module = run(trainer, folder, progress=context.progress)
-    if not is_recorded:
-        return module
+    context.record.stage(key, system.splits(), system.files(), context.data)
+    module, trainer = train_stage(context, system, name, initial)
     waiting = 100.0 * trainer.waited_s / trainer.seconds if trainer.seconds else 0.0
     facts: dict[str, Any] = {"steps": trainer.step, "seconds": round(trainer.seconds, 1)}
     facts["waiting_percent"] = round(waiting, 1)
@@ -78,3 +67,13 @@ def run_stage(
     facts["facts"] = system.facts()
     context.record.end(key, **facts, best_score=score, stopped_early=trainer.is_stopped)
     return module
+
+
+def train_stage(
+    context: Context, system: System, name: str = "", initial: Mapping[str, Tensor] | None = None
+) -> tuple[nn.Module, Trainer]:
+    """The same without an entry in the record, for stages of hundreds that have one in common; a finished stage is
+    only read."""
+    folder = make_folder(context.out / name) if name else context.out
+    trainer = Trainer(system, context.device, context.share, initial)
+    return run(trainer, folder, progress=context.progress), trainer
