@@ -1,4 +1,4 @@
-"""Lock files: a sign of life, free again when its process dies. A file system without locks leaves two runs alone."""
+"""Lock files: a sign of life, free again when its process dies. Some file systems have none: nobody waits there."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ from PIL import Image
 
 import covfast
 from covfast.train.data import Row, aligned_slices, doctor_slices, png_slices
-from covfast.train.recipe import read_recipe, with_fold
-from covfast.train.systems.base import fold_sides
+from covfast.train.recipe import read_recipe
+from covfast.train.record import read_record
 
 Float = npt.NDArray[np.float32]
 Predict = Callable[[npt.NDArray[np.uint8]], Float]
@@ -105,6 +105,7 @@ def summary(rows: Sequence[Row], judge: Callable[[Row], Predict], threshold: flo
         "dice_slice_mean_ci95": bootstrap(dices),
         "dice_pooled": 2.0 * both / total,
         "dice_mean_over_thresholds": float(curve.mean()),
+        "dice_mean_over_thresholds_ci95": bootstrap([float(one.mean()) for one in curves]),
         "dice_max_over_thresholds": float(curve.max()),
         "clean_slices_painted_percent_mean": 100.0 * float(np.mean(clean)) if clean else None,
         "infected_truth_pixels": sum(int(t.sum()) for t, _ in masks),
@@ -124,17 +125,27 @@ def picture(image: npt.NDArray[np.uint8], truth: Mask, mask: Mask) -> Image.Imag
     return Image.fromarray(canvas)
 
 
-def fold_networks(options: argparse.Namespace, table: dict, rows: Sequence[Row]) -> tuple[dict[str, Predict], dict]:
-    """(group of doctor slices -> network that never saw it, SHA-256 of the folds' packages)."""
-    groups = [row[3] for row in rows if row[4] == "doctor"]
+def fold_networks(options: argparse.Namespace, table: dict) -> tuple[dict[str, Predict], dict]:
+    """(group of doctor slices -> network that never saw it, what each fold is), as the folds' own records say.
+
+    Raises:
+        SystemExit: A fold is of another recipe, or one of its stages drew what it holds out.
+    """
     found: dict[str, Predict] = {}
-    hashes = {}
-    for fold in range(table["split"]["folds"] if options.folds else 0):
-        package = options.folds / f"fold_{fold}" / f"{table['name']}.covfast"
-        hashes[f"fold_{fold}"] = sha256(package)
-        held = fold_sides(groups, with_fold(table, fold)["split"])[1]
+    folds = {}
+    for folder in sorted(options.folds.glob("fold_*")) if options.folds else ():
+        record = read_record(folder / "run.json")
+        if any(
+            record["recipe"][part] != table[part] for part in ("input", "optimisation", "refinement", "augmentation")
+        ):
+            raise SystemExit(f"{folder.name} is of another recipe than {table['name']}")
+        held = [case for case in record["stages"]["refinement"]["splits"]["validation"] if case.startswith("doctor")]
+        if any(set(held) & set(stage["splits"]["training"]) for stage in record["stages"].values()):
+            raise SystemExit(f"{folder.name} trained on slices that it would judge")
+        package = folder / f"{table['name']}.covfast"
+        folds[folder.name] = {"sha256": sha256(package), "split": record["recipe"]["split"], "held_out": held}
         found |= dict.fromkeys(held, network(package, options.engine, table))
-    return found, hashes
+    return found, folds
 
 
 def sha256(path: Path) -> str:
@@ -154,30 +165,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help=".covfast package, or .pt state dict run by torch")
     parser.add_argument("--folds", type=Path, help="folder with fold_0, fold_1 and so on")
-    parser.add_argument("--fold-count", type=int, default=5)
     parser.add_argument("--engine", default="native")
     parser.add_argument("--recipe", default="miniseg-infection")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--pictures", type=Path, help="folder for overlays of restricted data; never commit them")
     options = parser.parse_args()
-    table = read_recipe(options.recipe, {"split.folds": options.fold_count})
+    table = read_recipe(options.recipe)
     predict = network(options.model, options.engine, table)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     start, out = time.perf_counter(), table["split"]["held_out"]
     rows = list(doctor_slices(options.data)) if options.folds else []
     rows += [row for row in (*aligned_slices(options.data), *png_slices(options.data)) if row[3] in out]
-    by_group, hashes = fold_networks(options, table, rows)
+    by_group, folds = fold_networks(options, table)
 
     def judge(row: Row) -> Predict:
-        return by_group.get(row[3], predict)
+        return by_group[row[3]] if row[4] == "doctor" else predict
 
     result = {
         **header(),
         "model": options.model.name,
         "model_sha256": sha256(options.model),
-        "folds_sha256": hashes,
+        "folds": folds,
         "engine": "torch" if options.model.suffix == ".pt" else options.engine,
         "threshold": options.threshold,
         "split": table["split"],

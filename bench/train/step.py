@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    table, slices = read_recipe("miniseg-infection"), make_slices()
+    table, slices = read_recipe("miniseg-infection", {"input.size": 256}), make_slices()
     differ = check(table, slices)
     plain, trainer = Plain(table, slices), Trainer(MiniSegInfection(table, slices))
     times: dict[str, list[float]] = {"covfast": [], "plain": [], "network": []}

@@ -200,11 +200,15 @@ def _network(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tens
     return SYSTEMS[table["system"]](table, facts, tensors, name)
 
 
+_SHIPPED = ("model", "seed", "split", "optimisation", "refinement", "augmentation")
+"""Parts of a recipe that the provenance of shipped weights repeats."""
+
+
 def _shipped(table: Mapping[str, Any], remark: str) -> dict[str, Any]:
     """Provenance of the weights that ship, whose data are always the same."""
     made = ["synthetic chests of covfast.phantom"] if table["system"] == "miniseg-lung" else []
     return {
-        "training": {key: table[key] for key in ("model", "seed", "split", "optimisation", "augmentation")},
+        "training": {key: table[key] for key in _SHIPPED if key in table},
         "data": ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks", *made],
         "use": "research only, not a medical device",
         "remark": remark,

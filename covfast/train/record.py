@@ -84,6 +84,19 @@ class Record:
         replace_text(self.path, json.dumps(self.content, indent=1) + "\n")
 
 
+def claim(path: Path, made_from: dict[str, Any]) -> None:
+    """Note in a file what a stage is made from; a stage copied from another run must be made from the same.
+
+    Raises:
+        FormatError: The note that is there cannot be read.
+        OutputError: It cannot be written.
+        ValueRangeError: The stage there is made from something else; the message names the first key that differs.
+    """
+    if path.exists():
+        _refuse_another(read_record(path), made_from)
+    replace_text(path, json.dumps(made_from, indent=1) + "\n")
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A `run.json`. Raises: FormatError: it cannot be read."""
     try:

@@ -56,16 +56,14 @@ FOLDS: Schema = {
 }
 """Cross-validation over cases in an order drawn with `split.seed`; one fold: all cases train, none validates."""
 
-MINISEG_INFECTION: Schema = {
+_SLICES: Schema = {
     **COMMON,
     "model": choice("MiniSeg"),
     "input.size": whole(256, 32, 2048),
     "input.window_hu": numbers(length=2, ascending=True),
-    "input.margin_mm": real(10.0),
     "input.mean": real(),
     "input.std": positive(),
     "split.held_out": texts(),
-    **FOLDS,
     "optimisation.steps": whole(low=1),
     "optimisation.batch": whole(low=1),
     "optimisation.rate": positive(),
@@ -75,11 +73,6 @@ MINISEG_INFECTION: Schema = {
     "optimisation.positive_weight": positive(),
     "optimisation.auxiliary": real(),
     "optimisation.shares": Key(float, low=0.0, named=True),
-    "optimisation.cross_entropy": real(1.0),
-    "refinement.steps": whole(0),
-    "refinement.rate": positive(1e-3),
-    "refinement.warmup": whole(0),
-    "refinement.shares": Key(float, {}, low=0.0, named=True),
     "augmentation.zoom": real(low=1.0),
     "augmentation.rotate_degrees": real(high=180.0),
     "augmentation.shift": part(),
@@ -88,22 +81,32 @@ MINISEG_INFECTION: Schema = {
     "augmentation.noise": part(),
     **RUN,
 }
+"""Keys of all trainings of our own slices."""
 
+MINISEG_INFECTION: Schema = {
+    **_SLICES,
+    **FOLDS,
+    "input.margin_mm": real(10.0),
+    "optimisation.cross_entropy": real(1.0),
+    "refinement.steps": whole(0),
+    "refinement.rate": positive(1e-3),
+    "refinement.warmup": whole(0),
+    "refinement.shares": Key(float, {}, low=0.0, named=True),
+}
 """`refinement`: a second training that begins with the weights of the first and takes these values in place of
 `optimisation`'s; no steps: there is none."""
 
-_OWN = ("refinement.", "optimisation.cross_entropy")
-_ONE_STAGE: Schema = {key: rule for key, rule in MINISEG_INFECTION.items() if not key.startswith(_OWN)}
-
 MINISEG_LUNG: Schema = {
-    **{key: rule for key, rule in _ONE_STAGE.items() if key != "input.margin_mm" and key not in FOLDS},
+    **_SLICES,
     "data.phantoms": whole(6, 0, 100),
     "augmentation.tone": part(),
     "augmentation.quarter_turns": Key(bool, False),
 }
 
 MINISEG_LESIONS: Schema = {
-    **_ONE_STAGE,
+    **_SLICES,
+    **FOLDS,
+    "input.margin_mm": real(10.0),
     "optimisation.type_weight": real(1.0),
 }
 

@@ -94,3 +94,4 @@ def test_shipped_package_is_of_the_shipped_recipe(name: str) -> None:
     table = read_recipe(name)
     training = package.read_metadata(WEIGHTS / f"{name}.covfast")["provenance"]["training"]
     assert training == {key: table[key] for key in training}
+    assert ("refinement" in training) == ("refinement" in table)

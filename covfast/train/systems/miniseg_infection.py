@@ -16,14 +16,26 @@ from torch import Tensor, nn
 
 from covfast.errors import ValueRangeError, describe
 from covfast.models import MiniSeg
+from covfast.outputs import make_folder
 from covfast.train.augment import Augmentation, augment
-from covfast.train.data import DOCTOR, PNG, PSEUDO, STORED, Slices, picture_files, read_slices, split_cases
+from covfast.train.data import (
+    DOCTOR,
+    PNG,
+    PSEUDO,
+    STORED,
+    Slices,
+    content_key,
+    picture_files,
+    read_slices,
+    split_cases,
+)
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.losses import supervised
 from covfast.train.recipe import Recipe
+from covfast.train.record import claim
 from covfast.train.schedules import warmup_cosine
-from covfast.train.systems.base import System, dice, fold_sides, mean
+from covfast.train.systems.base import System, dice, fold_sides, mean, require_validation
 from covfast.train.systems.stage import Context, run_stage
 
 
@@ -39,7 +51,7 @@ class MiniSegInfection(System):
         data: Folder of the data, for the record.
 
     Raises:
-        ValueRangeError: No kind of slices that is there has a share.
+        ValueRangeError: No kind of slices that is there has a share; or as `base.require_validation`.
 
     Attributes:
         judged: Kind of the held-out slices that validation looks at.
@@ -49,10 +61,8 @@ class MiniSegInfection(System):
 
     def __init__(self, table: Recipe, slices: Slices, held: Slices | None = None, data: Path | None = None) -> None:
         super().__init__(table)
-        shares = table["optimisation"]["shares"]
-        if not any(shares[kind] > 0 for kind in shares if kind in slices.kinds):
-            expected = f"a share above 0 for one of {sorted(set(slices.kinds))}"
-            raise ValueRangeError(describe("optimisation.shares", shares, expected))
+        check_shares("optimisation.shares", table["optimisation"]["shares"], slices.kinds)
+        require_validation(table["run"], held is not None and self.judged in held.kinds)
         self.slices, self.held, self.data = slices, held, data
         self.images, self.masks = torch.from_numpy(slices.images), torch.from_numpy(slices.masks)
         self.augmentation = Augmentation(size=table["input"]["size"], **table["augmentation"])
@@ -127,9 +137,10 @@ class MiniSegInfection(System):
             yield k, F.interpolate(logits.softmax(1), size=(STORED, STORED), mode="bilinear")[0]
 
     def splits(self) -> dict[str, list[str]]:
-        """Volumes and groups of slices on each side."""
-        held = () if self.held is None else self.held.cases
-        return {"training": sorted(set(self.slices.cases)), "validation": sorted(set(held))}
+        """Volumes and groups of slices: those that training draws, and those that are held out."""
+        shares, held = self.table["optimisation"]["shares"], () if self.held is None else self.held.cases
+        drawn = {c for c, kind in zip(self.slices.cases, self.slices.kinds, strict=True) if shares.get(kind, 0.0) > 0.0}
+        return {"training": sorted(drawn), "validation": sorted(set(held))}
 
     def files(self) -> Sequence[Path]:
         """All pictures of the three sets."""
@@ -149,6 +160,12 @@ def expert_sides(slices: Slices, split: Mapping[str, Any]) -> tuple[npt.NDArray[
     return split_cases(slices.cases, [*split["held_out"], *fold_sides(groups, split)[1]])
 
 
+def check_shares(name: str, shares: Mapping[str, float], kinds: Sequence[str]) -> None:
+    """Raises: ValueRangeError: no kind of slices that is there has a share."""
+    if not any(share > 0.0 for kind, share in shares.items() if kind in kinds):
+        raise ValueRangeError(describe(name, dict(shares), f"a share above 0 for one of {sorted(set(kinds))}"))
+
+
 def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: torch.Generator) -> Tensor:
     """Indices of one batch: the kind by its share, then a slice of that kind."""
     kinds = [kind for kind in shares if kind in slices.kinds]
@@ -163,13 +180,32 @@ def draw_batch(slices: Slices, shares: dict[str, float], batch: int, generator: 
 def run(context: Context) -> nn.Module:
     """Train in one stage, or in two: all kinds of slices first, then, with other shares, towards the experts' slices.
 
-    The first stage of all folds is the same training where its share of expert slices is 0.
+    The first stage is the same training for all folds where its share of expert slices is 0, and a finished one may be
+    copied: no held-out slice chooses its weights, and what it is made from is compared.
     """
+    table = context.table
     with context.share.in_turn():
-        system = MiniSegInfection.open(context.table, context.data, context.out)
-    if not context.table["refinement"]["steps"]:
+        system = MiniSegInfection.open(table, context.data, context.out)
+    if not table["refinement"]["steps"]:
         return run_stage(context, system)
-    first = run_stage(context, system, "base")
-    optimisation = {**context.table["optimisation"], **context.table["refinement"]}
-    refined = MiniSegInfection({**context.table, "optimisation": optimisation}, system.slices, system.held, system.data)
+    check_shares("refinement.shares", table["refinement"]["shares"], system.slices.kinds)
+    last = {**table, "run": {**table["run"], "keep": "last", "patience": 0}}
+    base = MiniSegInfection(last, system.slices, system.held, system.data)
+    if context.share.rank == 0:
+        claim(make_folder(context.out / "base") / "made_from.json", made_from(base))
+    first = run_stage(context, base, "base")
+    second = {**table, "optimisation": {**table["optimisation"], **table["refinement"]}}
+    refined = MiniSegInfection(second, system.slices, system.held, system.data)
     return run_stage(context, refined, "refinement", first.state_dict())
+
+
+def made_from(system: MiniSegInfection) -> dict[str, Any]:
+    """All that the weights of a stage from random ones depend on, but for `threads` and the device."""
+    kept = {key: system.table[key] for key in ("seed", "input", "optimisation", "augmentation")}
+    pictures = "" if system.data is None else content_key(system.data)
+    return {
+        **kept,
+        "precision": system.table["run"]["precision"],
+        "cases": system.splits()["training"],
+        "pictures": pictures,
+    }

@@ -1,7 +1,8 @@
 """MiniSeg for lung fields on whole axial slices: the training of covfast's own `miniseg-lung`.
 
-Lungs are one class: the experts' masks do not tell left from right. The loss, schedule and averaging are those of
-`miniseg-infection`; the slices and their augmentation differ (see `covfast.train.lung_slices`).
+Lungs are one class: the experts' masks do not tell left from right. Schedule and averaging are those of
+`miniseg-infection`, in one stage and with cross entropy at the weight of Dice; the slices and their augmentation
+differ (see `covfast.train.lung_slices`).
 """
 
 # torch is not followed by the type checker: its classes and functions are Any.

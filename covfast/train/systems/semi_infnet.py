@@ -99,7 +99,7 @@ def propagate(
     decoded = [unlabelled]
     if path.exists():
         kept = read_checkpoint(path)
-        done, state = {key: kept[key] for key in done}, kept["model"]
+        done, state = {key: kept.get(key, value) for key, value in done.items()}, kept["model"]
     for number in range(int(done["rounds"]), len(groups)):
         with context.share.in_turn():
             if context.share.rank == 0:

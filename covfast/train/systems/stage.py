@@ -72,8 +72,11 @@ def run_stage(
 def train_stage(
     context: Context, system: System, name: str = "", initial: Mapping[str, Tensor] | None = None
 ) -> tuple[nn.Module, Trainer]:
-    """The same without an entry in the record, for stages of hundreds that have one in common; a finished stage is
-    only read."""
+    """Train a system to its end as `run_stage` does, without an entry in the record.
+
+    Returns:
+        The network that is kept, and its trainer. A finished stage is only read.
+    """
     folder = make_folder(context.out / name) if name else context.out
     trainer = Trainer(system, context.device, context.share, initial)
     return run(trainer, folder, progress=context.progress), trainer
