@@ -54,6 +54,13 @@ def package(run: str | os.PathLike[str]) -> Path:
     return _write(record["recipe"], weights, folder)
 
 
+def _write(table: Mapping[str, Any], weights: Path, out: Path, remark: str = "") -> Path:
+    """The package of weights by the recipe's system."""
+    target = out / f"{table['name']}.covfast"
+    checkpoint(table, weights, remark).export(target)
+    return target
+
+
 def publish(
     table: Mapping[str, Any], weights: str | os.PathLike[str], out: str | os.PathLike[str], remark: str = ""
 ) -> Path:
@@ -61,7 +68,7 @@ def publish(
 
     Args:
         table: Training recipe, as `read_recipe` gives it.
-        weights: State dict that `train` wrote; of systems other than miniseg-infection, `run.json` stands beside it.
+        weights: State dict that `train` wrote, beside its `run.json`.
         out: Folder of the packages.
         remark: What the recipe does not tell about this run; kept in the provenance.
 
@@ -145,32 +152,26 @@ def checkpoint(table: Mapping[str, Any], weights: Path, remark: str = "") -> Che
         FormatError, WeightsError: As `publish`.
     """
     from covfast.models.checkpoint import read_tensors
+    from covfast.train.publish_slices import OWN
 
     tensors = read_tensors(weights)
     record = read_record(weights.parent / NAME)
     stage = kept_stage(record, table)
-    resolved = {**table, **stage.get("recipe", {})}
-    found = _network(resolved, stage["facts"], tensors, weights.name)
-    stated = table["data"].get("licence") or "unspecified"
+    own = OWN.get(table["system"])
+    resolved = dict(table) if own else {**table, **stage.get("recipe", {})}
+    found = own(table, tensors, weights.name) if own else _network(resolved, stage["facts"], tensors, weights.name)
+    stated = LICENCE if own else table["data"].get("licence") or "unspecified"
     notes = (*found.notes, *([_NO_LICENCE] if stated == "unspecified" else []))
     about = {**_provenance(table, resolved, record, stage), "weights_sha256": digest(weights)}
+    about |= {"data": own_data(table["system"])} if own else {}
     about |= {"remark": remark} if remark else {}
     return replace(found, licence=stated, notes=notes, provenance=about)
 
 
-def _write(table: Mapping[str, Any], weights: Path, out: Path, remark: str = "") -> Path:
-    """The package of weights by the recipe's system."""
-    from covfast.train.publish_slices import OWN
-
-    target = out / f"{table['name']}.covfast"
-    if table["system"] not in OWN:
-        checkpoint(table, weights, remark).export(target)
-        return target
-    from covfast.models.checkpoint import read_tensors
-
-    found = OWN[table["system"]](table, read_tensors(weights), weights.name)
-    found.export(target, licence=LICENCE, provenance=_shipped(table, remark))
-    return target
+def own_data(system: str) -> list[str]:
+    """What the weights that ship are trained on: their data are always the same."""
+    made = ["synthetic chests of covfast.phantom"] if system == "miniseg-lung" else []
+    return ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks", *made]
 
 
 def kept_stage(record: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,21 +199,6 @@ def _network(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tens
     from covfast.train.publish_slices import SYSTEMS
 
     return SYSTEMS[table["system"]](table, facts, tensors, name)
-
-
-_SHIPPED = ("model", "seed", "split", "optimisation", "refinement", "augmentation")
-"""Parts of a recipe that the provenance of shipped weights repeats."""
-
-
-def _shipped(table: Mapping[str, Any], remark: str) -> dict[str, Any]:
-    """Provenance of the weights that ship, whose data are always the same."""
-    made = ["synthetic chests of covfast.phantom"] if table["system"] == "miniseg-lung" else []
-    return {
-        "training": {key: table[key] for key in _SHIPPED if key in table},
-        "data": ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks", *made],
-        "use": "research only, not a medical device",
-        "remark": remark,
-    }
 
 
 def _provenance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from covfast import package  # noqa: E402
 from covfast.models import MiniSeg  # noqa: E402
 from covfast.train import package as package_run  # noqa: E402
 from covfast.train import read_recipe  # noqa: E402
-from covfast.train.publish import LICENCE, publish  # noqa: E402
+from covfast.train.publish import LICENCE, publish, recipe_digest  # noqa: E402
 from covfast.train.record import Record  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "weights" / "covfast_weights"
@@ -26,8 +27,16 @@ WEIGHTS = Path(__file__).parents[2] / "weights" / "covfast_weights"
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     torch.manual_seed(0)
-    torch.save(MiniSeg().state_dict(), folder / "state.pt")
-    return publish(read_recipe("miniseg-infection"), folder / "state.pt", folder)
+    weights, table = folder / "miniseg-infection.pt", read_recipe("miniseg-infection")
+    torch.save(MiniSeg().state_dict(), weights)
+    record = Record(folder, table)
+    splits = {"training": ["a", "b"], "validation": ["c"]}
+    record.stage("base", splits, [], folder)
+    record.end("base", steps=table["optimisation"]["steps"], facts={})
+    record.stage("refinement", splits, [], folder)
+    record.end("refinement", steps=table["refinement"]["steps"], facts={})
+    record.finish(weights)
+    return publish(table, weights, folder)
 
 
 def test_package_holds_the_recipe_that_the_network_was_trained_with(published: Path) -> None:
@@ -42,8 +51,16 @@ def test_package_holds_the_recipe_that_the_network_was_trained_with(published: P
 def test_package_states_licence_data_and_split(published: Path) -> None:
     metadata = package.read_metadata(published)
     assert metadata["licence"] == LICENCE
-    assert metadata["provenance"]["training"]["split"]["held_out"] == ["coronacases_004", "coronacases_009"]
-    assert "not a medical device" in metadata["provenance"]["use"]
+    about, table = metadata["provenance"], read_recipe("miniseg-infection")
+    assert about["training"]["split"]["held_out"] == ["coronacases_004", "coronacases_009"]
+    assert [about["training"][stage]["steps"] for stage in ("optimisation", "refinement")] == [2200, 500]
+    assert about["recipe_sha256"] == recipe_digest(table)
+    assert (
+        about["weights_sha256"] == hashlib.sha256((published.parent / "miniseg-infection.pt").read_bytes()).hexdigest()
+    )
+    assert about["cases"] == {"training": 2, "validation": 1}
+    assert about["data"] == ["COVID-SemiSeg Doctor-label", "COVID-SemiSeg Pseudo-label slices", "COVID-19-CT-Seg masks"]
+    assert "not a medical device" in about["use"]
 
 
 def test_package_on_the_native_engine_equals_torch(published: Path) -> None:
@@ -58,9 +75,8 @@ def test_package_on_the_native_engine_equals_torch(published: Path) -> None:
 
 @pytest.mark.slow
 def test_run_of_a_training_gives_the_package_that_publish_gives(published: Path, tmp_path: Path) -> None:
-    weights = tmp_path / "miniseg-infection.pt"
-    weights.write_bytes((published.parent / "state.pt").read_bytes())
-    Record(tmp_path, read_recipe("miniseg-infection")).finish(weights)
+    for name in ("miniseg-infection.pt", "run.json"):
+        shutil.copy(published.parent / name, tmp_path)
     assert package_run(tmp_path).read_bytes() == published.read_bytes()
     assert not (tmp_path / "models.json").exists()
 
@@ -92,6 +108,6 @@ def test_weights_distribution_has_a_card_for_every_model() -> None:
 @pytest.mark.parametrize("name", ["miniseg-infection", "miniseg-lung", "miniseg-ggo"])
 def test_shipped_package_is_of_the_shipped_recipe(name: str) -> None:
     table = read_recipe(name)
-    training = package.read_metadata(WEIGHTS / f"{name}.covfast")["provenance"]["training"]
-    assert training == {key: table[key] for key in training}
-    assert ("refinement" in training) == ("refinement" in table)
+    about = package.read_metadata(WEIGHTS / f"{name}.covfast")["provenance"]
+    assert about["recipe_sha256"] == recipe_digest(table)
+    assert about["training"] == {key: table[key] for key in about["training"]}
