@@ -11,7 +11,7 @@ from protocol_folders import SMALL, image_of, save_ctseg, save_image, save_semis
 
 from covfast.errors import FormatError, GeometryError, ValueRangeError
 from covfast.protocols import PROTOCOLS, check, find, part
-from covfast.protocols.datasets import CORRUPT, COUNT, EXTRA, LABELS, MISMATCHED, MISSING
+from covfast.protocols.datasets import CORRUPT, COUNT, DOUBLE, EXTRA, LABELS, MISMATCHED, MISSING
 from covfast.protocols.describing import MOST, describe_part, describe_problems
 from covfast.protocols.splits import ctseg_cases
 
@@ -70,6 +70,52 @@ def test_an_extra_case_alone_does_not_make_a_folder_incomplete(root: Path) -> No
     for folder in (MASKS, IMAGES):
         (root / folder / "stranger.nii.gz").write_bytes((root / folder / f"{CASES[0]}.nii.gz").read_bytes())
     assert find(INFECTION, root).is_complete
+
+
+@pytest.mark.parametrize("folder", [MASKS, IMAGES])
+def test_a_file_of_no_case_on_one_side_is_extra(root: Path, folder: Path) -> None:
+    (root / folder / "stranger.nii.gz").touch()
+    found = find(INFECTION, root)
+    assert kinds(found) == {EXTRA: ["stranger"]}
+    assert found.is_complete
+
+
+def test_published_images_without_a_mask_are_not_extra(tmp_path: Path) -> None:
+    for name in (
+        "studies/CT-1/study_0900",
+        "studies/CT-1/study_0255",
+        "masks/study_0255_mask",
+        "masks/study_0901_mask",
+    ):
+        path = tmp_path / "MosMed" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert kinds(find(part("mosmed", "infection"), tmp_path))[EXTRA] == ["study_0901_mask"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(MASKS, "{}_mask.nii.gz"), (MASKS, "{}.nii"), (IMAGES, "{}_0000.nii.gz"), (IMAGES, "{}.mha")],
+)
+def test_a_second_file_of_a_case_takes_the_case_out(root: Path, folder: Path, name: str) -> None:
+    second = name.format(CASES[0])
+    (root / folder / second).touch()
+    found = find(INFECTION, root)
+    assert kinds(found) == {DOUBLE: [CASES[0]]}
+    assert not found.is_complete
+    assert CASES[0] not in found.cases
+    assert len(found.cases) == 19
+    text = str(found.problems[0].error)
+    assert second in text
+    assert f"{CASES[0]}.nii.gz" in text
+
+
+def test_a_second_file_of_a_slice_takes_the_slice_out(tmp_path: Path) -> None:
+    root = save_semiseg(tmp_path)
+    (root / "COVID-SemiSeg/TestingSet/LungInfection-Test/Imgs/5.png").touch()
+    found = find(part("semiseg", "test"), root)
+    assert kinds(found) == {DOUBLE: ["5"]}
+    assert "5" not in found.cases
 
 
 @pytest.mark.parametrize("folder", [MASKS, IMAGES])

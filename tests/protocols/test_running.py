@@ -108,6 +108,18 @@ def test_missing_data_and_predictions_are_named_and_not_comparable(data: Path, t
     assert result.reasons == ("1 case missing", "2 cases not measured")
 
 
+def test_a_case_with_two_masks_is_not_measured(data: Path, tmp_path: Path) -> None:
+    case = TASK1.sets[0].folds[0].test[0]
+    (data / f"COVID-19-CT-Seg/Infection_Mask/{case}_mask.nii.gz").touch()
+    result = run_on(TASK1, data, folds_of_predictions(tmp_path / "p"), folds=[0])
+    fold = result.folds[0]
+    assert fold.missing == ()
+    assert set(fold.failed) == {case}
+    assert f"{case}_mask.nii.gz" in str(fold.failed[case])
+    assert not result.is_complete
+    assert not result.is_comparable
+
+
 def test_values_of_labels_are_found_over_all_files(tmp_path: Path) -> None:
     # Truths 1, 2, 3 and predictions of which the first holds no infection: its highest label alone would mislead.
     root = save_ctseg(tmp_path / "data", masks="Lung_and_Infection_Mask")
