@@ -21,6 +21,7 @@ from covfast.protocols.splits import (
     miniseg_images,
     mosmed_cases,
     read_table,
+    semiseg_slices,
     task2_fold,
 )
 
@@ -155,6 +156,8 @@ def _names(data: str, part_name: str) -> tuple[str, ...] | None:
         return ctseg_cases()
     if data == "mosmed":
         return mosmed_cases()
+    if data == "semiseg" and part_name in ("train", "classes-train"):
+        return semiseg_slices()
     if data == "ct100":
         return tuple(case for group in miniseg_counts(data) for case in group)
     splits = {("nsclc", "lung"): "nsclc-lung", ("nsclc", "lesion"): "nsclc-pe", ("msd", "lesion"): "msd"}

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from label_files import lungs_with_infection, save_labels, save_picture
-from protocol_folders import SMALL, image_of, save_ctseg, save_image, save_semiseg, save_slices
+from protocol_folders import SEMISEG_TRAIN, SMALL, image_of, save_ctseg, save_image, save_semiseg, save_slices
 
 from covfast.errors import FormatError, GeometryError, ValueRangeError
 from covfast.protocols import PROTOCOLS, check, find, part
 from covfast.protocols.datasets import CORRUPT, COUNT, DOUBLE, EXTRA, LABELS, MISMATCHED, MISSING
 from covfast.protocols.describing import MOST, describe_part, describe_problems
-from covfast.protocols.splits import ctseg_cases
+from covfast.protocols.splits import ctseg_cases, semiseg_slices
 
 INFECTION = part("ctseg", "infection")
 CASES = ctseg_cases()
@@ -200,9 +200,36 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(48, {}), (47, {COUNT: ["COVID-SemiSeg"]})])
 def test_semiseg_is_known_by_its_number_of_slices(tmp_path: Path, count: int, expected: dict) -> None:
-    found = check(find(part("semiseg", "test"), save_semiseg(tmp_path, count)))
+    found = check(find(part("semiseg", "test"), save_semiseg(tmp_path, range(count))))
     assert kinds(found) == expected
     assert len(found.cases) == count
+
+
+def test_training_slices_of_semiseg_are_known_by_name(tmp_path: Path) -> None:
+    names = semiseg_slices()
+    root = save_semiseg(tmp_path, ["copy", *names[1:]], SEMISEG_TRAIN)
+    found = find(part("semiseg", "train"), root)
+    assert kinds(found) == {MISSING: [names[0]] * 2, EXTRA: ["copy"]}
+    assert sorted(found.cases) == sorted(names[1:])
+
+
+def test_masks_of_semisegs_training_slices_hold_two_values(tmp_path: Path) -> None:
+    root = save_semiseg(tmp_path, semiseg_slices(), SEMISEG_TRAIN)
+    assert check(find(part("semiseg", "train"), root)).is_complete
+    save_picture(root / "COVID-SemiSeg" / SEMISEG_TRAIN / "GT/5.png", np.full(SMALL, 7, np.uint8))
+    assert kinds(check(find(part("semiseg", "train"), root))) == {LABELS: ["5"]}
+
+
+@pytest.mark.parametrize("name", ["train", "classes-train"])
+def test_semisegs_training_set_is_complete(data_dir: Path, name: str) -> None:
+    found = check(find(part("semiseg", name), data_dir))
+    assert found.problems == ()
+    assert len(found.cases) == 50
+
+
+@pytest.mark.parametrize("data", ["ct100", "p9"])
+def test_a_licence_that_is_not_known_is_said_so(data: str) -> None:
+    assert "licence  not known to us; ask the source" in describe_part(part(data, "slices"))
 
 
 def test_a_slice_of_another_size_than_its_mask_is_a_mismatch(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from label_files import SPACING_MM, disk, lungs_with_infection, save_labels, save_picture
 from PIL import Image
 from protocol_folders import (
+    SEMISEG_TRAIN,
     SMALL,
     image_of,
     save_ctseg,
@@ -26,7 +27,7 @@ from covfast.metrics import evaluate
 from covfast.metrics.saliency import saliency
 from covfast.protocols import PROTOCOLS, FolderSource, Options, check, find, part, run
 from covfast.protocols.predict import CODES, bilinear, coding, windowed
-from covfast.protocols.splits import ctseg_cases, miniseg_counts
+from covfast.protocols.splits import ctseg_cases, miniseg_counts, semiseg_slices
 from covfast.volume import Geometry, Volume
 
 TASK1, UNION = PROTOCOLS["task1-infection"], PROTOCOLS["task1-union"]
@@ -243,8 +244,8 @@ def test_semiseg_follows_the_published_measures(tmp_path: Path) -> None:
 
 
 def test_training_slices_stand_beside_the_table_but_are_not_comparable(tmp_path: Path) -> None:
-    save_semiseg(tmp_path, 50, "TrainingSet/LungInfection-Train/Doctor-label")
-    folder = tmp_path / "COVID-SemiSeg/TrainingSet/LungInfection-Train/Doctor-label/GT"
+    save_semiseg(tmp_path, semiseg_slices(), SEMISEG_TRAIN)
+    folder = tmp_path / "COVID-SemiSeg" / SEMISEG_TRAIN / "GT"
     result = run_on(PROTOCOLS["semiseg"], tmp_path, folder, "train")
     assert result.figures["meanDic"] > 0.99
     assert result.rows
