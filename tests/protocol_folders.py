@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,18 @@ def save_predictions(folder: Path, cases: tuple[str, ...], shift: int = 0, only_
     return folder
 
 
-def save_semiseg(root: Path, count: int = 48, part: str = "TestingSet/LungInfection-Test", value: int = 255) -> Path:
-    """COVID-SemiSeg's slices under `root`, with this value in the masks; returns `root`."""
-    for number in range(count):
+SEMISEG_TRAIN = "TrainingSet/LungInfection-Train/Doctor-label"
+
+
+def save_semiseg(
+    root: Path, names: Iterable[object] = range(48), part: str = "TestingSet/LungInfection-Test", value: int = 255
+) -> Path:
+    """COVID-SemiSeg's slices of these names under `root`, with this value in the masks; returns `root`."""
+    for number, name in enumerate(names):
         mask = disk(20 + number % 5, 25, 8, SMALL)
         base = root / "COVID-SemiSeg" / part
-        save_picture(base / "Imgs" / f"{number}.jpg", np.where(mask, 200, 60).astype(np.uint8))
-        save_picture(base / "GT" / f"{number}.png", np.where(mask, value, 0).astype(np.uint8))
+        save_picture(base / "Imgs" / f"{name}.jpg", np.where(mask, 200, 60).astype(np.uint8))
+        save_picture(base / "GT" / f"{name}.png", np.where(mask, value, 0).astype(np.uint8))
     return root
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,19 +21,21 @@ from covfast.protocols.splits import (
     miniseg_images,
     mosmed_cases,
     read_table,
+    semiseg_slices,
     task2_fold,
 )
 
 WINDOW_HU = (-1250.0, 250.0)
 """What the benchmark's radiopaedia cases were windowed to, and then scaled to 0..255, before they were published."""
 
-MISSING, EXTRA, COUNT, CORRUPT, MISMATCHED, LABELS = "missing", "extra", "count", "corrupt", "mismatched", "labels"
+MISSING, EXTRA, COUNT, DOUBLE = "missing", "extra", "count", "double"
+CORRUPT, MISMATCHED, LABELS = "corrupt", "mismatched", "labels"
 
-UNUSABLE = (CORRUPT, MISMATCHED, LABELS)
+UNUSABLE = (DOUBLE, CORRUPT, MISMATCHED, LABELS)
 """What makes a case that is there no case."""
 
-Side = dict[str, Path] | None
-"""Case -> file of the images or of the masks; None where their folder is missing."""
+Side = dict[str, list[Path]] | None
+"""Case -> files of the images or of the masks; None where their folder is missing."""
 
 _TAILS = {"images": "_0000", "truths": "_mask"}
 """What may follow the case's name: nnU-Net's channel, MosMed's masks."""
@@ -54,6 +56,7 @@ class Part:
         count: number of cases, None where it follows from the names.
         is_coloured: masks may be colours or a palette, of which the grey values count: 38 is dark red, 75 dark green.
         windowed: how the names of cases begin that are windowed to `WINDOW_HU`; empty for none.
+        has_unmasked: the data set has images without a mask of this kind, which are no cases of this part.
     """
 
     data: str
@@ -69,6 +72,7 @@ class Part:
     count: int | None
     is_coloured: bool
     windowed: str
+    has_unmasked: bool
 
     @property
     def values(self) -> frozenset[int]:
@@ -91,7 +95,7 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: one of missing, extra, count, corrupt, mismatched, labels; and the error that names the file."""
+    """What is wrong: its kind, one of those above, and the error that names the file."""
 
     kind: str
     case: str
@@ -142,6 +146,7 @@ def part(data: str, name: str) -> Part:
         count=own.get("count"),
         is_coloured=bool(own.get("coloured")),
         windowed=entry.get("windowed", ""),
+        has_unmasked=bool(own.get("unmasked")),
     )
 
 
@@ -151,6 +156,8 @@ def _names(data: str, part_name: str) -> tuple[str, ...] | None:
         return ctseg_cases()
     if data == "mosmed":
         return mosmed_cases()
+    if data == "semiseg" and part_name in ("train", "classes-train"):
+        return semiseg_slices()
     if data == "ct100":
         return tuple(case for group in miniseg_counts(data) for case in group)
     splits = {("nsclc", "lung"): "nsclc-lung", ("nsclc", "lesion"): "nsclc-pe", ("msd", "lesion"): "msd"}
@@ -176,16 +183,21 @@ def find(wanted: Part, data: str | os.PathLike[str]) -> Found:
     if truths_in is not None:
         wanted = replace(wanted, truths={truths_in[1]: wanted.truths[truths_in[1]]})
     sides: list[Side] = [
-        None if place is None else _files(place[0], kind, wanted)
+        None if place is None else files_by_case(place[0], kind, wanted.is_picture, wanted.cases or ())
         for place, kind in ((images_in, "images"), (truths_in, "truths"))
     ]
     images, truths = (side or {} for side in sides)
     expected = sorted(images.keys() | truths.keys()) if wanted.cases is None else wanted.cases
     both = sorted((images.keys() & truths.keys()).intersection(expected))
-    cases = {name: CaseFiles(name, images[name], truths[name]) for name in both}
-    problems = [*_absent(wanted, expected, sides), *_extra(wanted, images.keys() & truths.keys(), expected)]
+    problems = [*_absent(wanted, expected, sides), *_extra(wanted, images.keys(), truths.keys(), expected)]
+    cases = {}
+    for name in both:
+        try:
+            cases[name] = CaseFiles(name, only(images[name]), only(truths[name]))
+        except FormatError as error:
+            problems.append(Problem(DOUBLE, name, error))
     if None not in sides:
-        problems += _counts(wanted, cases)
+        problems += _counts(wanted, both)
     return Found(wanted, cases, tuple(problems))
 
 
@@ -195,17 +207,33 @@ def _first_folder(roots: Iterable[Path], names: Iterable[str]) -> tuple[Path, st
     return next((place for place in places if place[0].is_dir()), None)
 
 
-def _files(folder: Path, side: str, wanted: Part) -> dict[str, Path]:
-    """Case -> file of a folder. A name that the published list has is taken whole, else without its tail."""
-    found: dict[str, Path] = {}
+def files_by_case(
+    folder: Path, side: str, is_slice: bool = False, cases: Collection[str] | None = None
+) -> dict[str, list[Path]]:
+    """Case -> its files in a folder; `only` refuses a second one.
+
+    Args:
+        folder: where they lie; hidden files and those of other kinds do not count.
+        side: "images" or "truths".
+        is_slice: pictures, else volumes.
+        cases: names that `case_name` may shorten a file's name to; None: any.
+    """
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        suffix = _suffix(path, side, wanted.is_picture)
+        suffix = _suffix(path, side, is_slice)
         if not suffix or path.name.startswith("."):
             continue
         stem = path.name[: -len(suffix)]
         name = case_name(stem, side)
-        found[name if wanted.cases and name in wanted.cases else stem] = path
+        found.setdefault(name if cases is None or name in cases else stem, []).append(path)
     return found
+
+
+def only(files: Sequence[Path]) -> Path:
+    """The one file of a case. Raises: FormatError: there are more; which one holds is not known."""
+    if len(files) > 1:
+        raise FormatError(describe(files[1].name, f"beside {files[0].name}", "one file of a case"))
+    return files[0]
 
 
 def case_name(stem: str, side: str) -> str:
@@ -242,13 +270,17 @@ def _absent(wanted: Part, expected: Sequence[str], sides: Sequence[Side]) -> Ite
                 )
 
 
-def _extra(wanted: Part, held: Iterable[str], expected: Sequence[str]) -> Iterator[Problem]:
-    for name in sorted(set(held).difference(expected)):
+def _extra(
+    wanted: Part, images: Collection[str], truths: Collection[str], expected: Sequence[str]
+) -> Iterator[Problem]:
+    """Cases, or the image or mask alone, that are not of the published ones."""
+    held = set(truths) if wanted.has_unmasked else {*images, *truths}
+    for name in sorted(held.difference(expected)):
         got = f"a case that {wanted.title} does not have"
         yield Problem(EXTRA, name, FormatError(describe(name, got, "the published cases", "it is left out")))
 
 
-def _counts(wanted: Part, cases: Mapping[str, CaseFiles]) -> Iterator[Problem]:
+def _counts(wanted: Part, cases: Collection[str]) -> Iterator[Problem]:
     """Wrong numbers of cases, in all and of MiniSeg's sets in each fold and volume."""
     if wanted.count is not None and len(cases) != wanted.count:
         yield _count(wanted.title, len(cases), wanted.count)

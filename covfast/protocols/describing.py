@@ -46,7 +46,7 @@ def _values(values: Collection[int]) -> str:
 
 
 def describe_problems(found: Found) -> str:
-    """One line if all is there, else what is missing, extra, mismatched, corrupt or of other labels."""
+    """One line if all is there, else what is missing, extra, double, mismatched, corrupt or of other labels."""
     head = f"{found.part.title}, {found.part.name}: {len(found.cases)} usable cases"
     kinds: dict[str, list[Problem]] = {}
     for problem in found.problems:

@@ -45,6 +45,11 @@ def ctseg_cases() -> tuple[str, ...]:
     return tuple(read_table("splits.json")["task1"]["cases"])
 
 
+def semiseg_slices() -> tuple[str, ...]:
+    """The 50 training slices of COVID-SemiSeg."""
+    return _named("{}", _numbers(read_table("splits.json")["semiseg"]["train"]))
+
+
 def mosmed_cases() -> tuple[str, ...]:
     """The 50 labelled studies of MosMedData, numbers 255 to 304."""
     return tuple(f"study_{number:04}" for number in range(255, 305))

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from covfast.errors import FormatError, describe
+
 Float = npt.NDArray[np.float32]
 
 GRID = 256
@@ -117,17 +119,20 @@ def locate(template: Float, stack: Float, numbers: Sequence[int], scale: int) ->
     return Match(float(scores[index, row, column]), numbers[index], row * scale, column * scale)
 
 
-def smooth_offsets(indices: Sequence[int], matches: Sequence[Match], reach: int = 6, least: float = 0.75) -> list[int]:
+def smooth_offsets(
+    case: str, indices: Sequence[int], matches: Sequence[Match], reach: int = 6, least: float = 0.75
+) -> list[int]:
     """The number of every slice minus its index: the median of the good matches within `reach` neighbours.
 
-    Slices without a good neighbour take the offset of the nearest slice that has one; none at all raises.
+    Slices without a good neighbour take the offset of the nearest slice that has one.
 
     Raises:
-        ValueError: No match reaches `least`.
+        FormatError: No match reaches `least`; the message names the case.
     """
     good = [(i, m.number - i) for i, m in zip(indices, matches, strict=True) if m.score >= least]
     if not good:
-        raise ValueError(f"matches: got none with a score of {least}, expected at least one")
+        got = "no pseudo-label slice that matches one of coronacases_png"
+        raise FormatError(describe(case, got, f"at least one with a score of {least}"))
     offsets = []
     for index in indices:
         near = [offset for i, offset in good if abs(i - index) <= reach]

@@ -23,6 +23,7 @@ from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.outputs import replace_file
 from covfast.train.align import CASES, GRID, Match, locate, smooth_offsets, upright
 from covfast.train.record import digest
+from covfast.train.systems.pictures import SUFFIXES, Part, Pictures, opened
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -32,6 +33,8 @@ STORED = 320
 DOCTOR = Path("covid_semiseg/TrainingSet/LungInfection-Train/Doctor-label")
 PSEUDO = Path("covid_semiseg/TrainingSet/LungInfection-Train/Pseudo-label")
 PNG = Path("coronacases_png")
+PNG_KINDS = ("ct", "covid", "lungs")
+"""Folders of coronacases_png: slices, infection, lungs."""
 
 # A match this good at a quarter of the grid's size is the same anatomy.
 LEAST_SCORE = 0.75
@@ -88,29 +91,35 @@ def read_grey(path: Path) -> Bytes:
     Raises:
         FormatError: The file is missing or no image.
     """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"), dtype=np.uint8)
-    except OSError as error:
-        raise FormatError(describe("file", path.name, "a readable PNG or JPEG", type(error).__name__)) from error
+    with opened(path) as image:
+        return np.asarray(image.convert("L"), dtype=np.uint8)
 
 
 def doctor_slices(data: Path) -> Iterator[Row]:
     """The 50 slices with a radiologist's mask.
 
     No patient is given; slices of the same size are taken to be of one patient, which is the safe side for a split.
+
+    Raises:
+        FormatError: No slices, a slice without a mask or the reverse, a file that cannot be read, or sizes that differ.
     """
-    for path in sorted((data / DOCTOR / "Imgs").glob("*.jpg"), key=number_of):
-        image, mask = read_grey(path), read_grey(data / DOCTOR / "GT" / f"{path.stem}.png")
-        check_size(f"{path.stem}.png", mask, image)
+    pictures = Pictures({kind: Part(data / DOCTOR / kind) for kind in ("Imgs", "GT")}, None)
+    for path in sorted(pictures.paths["Imgs"].values(), key=number_of):
+        image, mask = read_grey(path), read_grey(pictures.paths["GT"][path.stem])
+        check_size(pictures.paths["GT"][path.stem].name, mask, image)
         mask = np.where(mask > 128, 255, 0).astype(np.uint8)
         case = f"doctor_{image.shape[0]}x{image.shape[1]}"
         yield image, mask, np.full_like(image, 255), case, "doctor", path.stem
 
 
 def png_numbers(data: Path) -> list[int]:
-    """File numbers of coronacases_png."""
-    return sorted(number_of(path) for path in (data / PNG / "ct").glob("*.png"))
+    """File numbers of coronacases_png.
+
+    Raises:
+        FormatError: A folder is missing or empty, or not all of them hold the same names.
+    """
+    pictures = Pictures({kind: Part(data / PNG / kind) for kind in PNG_KINDS}, None)
+    return sorted(number_of(path) for path in pictures.paths["ct"].values())
 
 
 def number_of(path: Path) -> int:
@@ -130,7 +139,7 @@ def check_size(name: str, pixels: Bytes, image: Bytes) -> None:
 
 def png_triple(data: Path, number: int) -> tuple[Bytes, Bytes, Bytes]:
     """(ct, infection, lungs) of one number, (256, 256) uint8 each."""
-    ct, infection, lungs = (read_grey(data / PNG / kind / f"{number:04d}.png") for kind in ("ct", "covid", "lungs"))
+    ct, infection, lungs = (read_grey(data / PNG / kind / f"{number:04d}.png") for kind in PNG_KINDS)
     for mask in (infection, lungs):
         check_size(f"{number:04d}.png", mask, ct)
     return ct, np.where(infection > 0, 255, 0).astype(np.uint8), np.where(lungs > 0, 255, 0).astype(np.uint8)
@@ -152,13 +161,21 @@ def lung_box(lungs: Bytes, margin: int) -> tuple[slice, slice]:
 
 
 def png_slices(data: Path, margin: int = 12) -> Iterator[Row]:
-    """Equalised slices, cropped to the lungs of their volume (the slice's own where the volume is unknown)."""
+    """Equalised slices, cropped to the lungs of their volume (the slice's own where the volume is unknown).
+
+    Raises:
+        FormatError: As `png_numbers` and `png_triple`, or masks without lungs.
+    """
     numbers = png_numbers(data)
     triples = {number: png_triple(data, number) for number in numbers}
     for number in numbers:
         case = case_of(number)
         fellows = [number] if case is None else [n for n in numbers if case_of(n) == case]
-        box = lung_box(np.stack([triples[n][2] for n in fellows]), margin)
+        masks = np.stack([triples[n][2] for n in fellows])
+        if not masks.any():
+            name = case or f"{number:04d}.png"
+            raise FormatError(describe(name, f"no lungs in {PNG / 'lungs'}", "a mask with pixels above 0"))
+        box = lung_box(masks, margin)
         ct, infection, lungs = (part[box] for part in triples[number])
         yield ct, infection, lungs, case or "radiopaedia_unknown", "png", f"{number:04d}"
 
@@ -186,6 +203,26 @@ def pseudo_files(data: Path, pattern: str) -> list[tuple[int, Path]]:
     """(slice index, path) of the pseudo-label slices of one volume, in order."""
     paths = [p for p in (data / PSEUDO / "Imgs").glob("*.jpg") if pattern in p.name]
     return sorted((number_of(path), path) for path in paths)
+
+
+def shared_volumes(data: Path) -> dict[str, tuple[list[tuple[int, Path]], list[int]]]:
+    """Volume -> its pseudo-label slices, as `pseudo_files`, and its file numbers of coronacases_png.
+
+    Raises:
+        FormatError: As `png_numbers`, or a volume has no slice in one of the sets.
+    """
+    present = png_numbers(data)
+    found = {}
+    for name, case in CASES.items():
+        files = pseudo_files(data, case.pattern)
+        if not files:
+            raise FormatError(describe(name, f"no slice in {PSEUDO / 'Imgs'}", f"files *{case.pattern}*.jpg"))
+        numbers = [n for n in present if case.first <= n <= case.last]
+        if not numbers:
+            expected = f"files of {case.first:04d}.png to {case.last:04d}.png"
+            raise FormatError(describe(name, f"no slice in {PNG}", expected))
+        found[name] = files, numbers
+    return found
 
 
 def match_case(
@@ -218,16 +255,19 @@ def refine(image: Bytes, triple: tuple[Bytes, Bytes, Bytes], coarse: Match, rows
 
 
 def aligned_slices(data: Path) -> Iterator[Row]:
-    """Pseudo-label slices with the experts' masks in place of the network's (see covfast.train.align)."""
-    present = png_numbers(data)
-    for name, case in CASES.items():
-        files = pseudo_files(data, case.pattern)
+    """Pseudo-label slices with the experts' masks in place of the network's (see covfast.train.align).
+
+    Raises:
+        FormatError: As `shared_volumes` and `png_triple`, or a volume whose slices match nowhere.
+    """
+    for name, (files, numbers) in shared_volumes(data).items():
+        case = CASES[name]
         raw = [read_grey(path) for _, path in files]
         soft = 1.0 if name.startswith("radiopaedia") else soft_tissue_grey(raw)
         images = [upright(to_window(image, name, soft)) for image in raw]
-        triples = {n: png_triple(data, n) for n in present if case.first <= n <= case.last}
+        triples = {n: png_triple(data, n) for n in numbers}
         matches = match_case(images, triples, case.rows, case.columns)
-        offsets = smooth_offsets([index for index, _ in files], matches, least=LEAST_SCORE)
+        offsets = smooth_offsets(name, [index for index, _ in files], matches, least=LEAST_SCORE)
         for (index, path), image, match, offset in zip(files, images, matches, offsets, strict=True):
             found = expert_mask(image, index + offset, match, triples, case.rows, case.columns)
             if found is not None:
@@ -272,7 +312,8 @@ def read_slices(data: str | os.PathLike[str], cache: str | os.PathLike[str] | No
     A cache of other pictures, or one that cannot be read, is written anew.
 
     Raises:
-        FormatError: A folder or file is missing, cannot be read, or is of another size than its slice.
+        FormatError: A folder or file is missing or has no fellow, cannot be read, or is of another size than its
+            slice; or a volume does not match.
     """
     root = Path(data)
     key = "" if cache is None else content_key(root)
@@ -289,8 +330,8 @@ def read_slices(data: str | os.PathLike[str], cache: str | os.PathLike[str] | No
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The JPEG and PNG files under a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    """The pictures under a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def content_key(data: Path) -> str:

@@ -107,7 +107,7 @@ def test_missing_cases_give_8_and_not_comparable(run, tmp_path: Path, caplog) ->
 
 
 def test_a_model_predicts_slices(run, tmp_path: Path, model: str) -> None:
-    save_semiseg(tmp_path, 6)
+    save_semiseg(tmp_path, range(6))
     out = tmp_path / "out"
     code, text, err = run("semiseg", "--data", tmp_path, "-m", model, "-o", out, "--threads", 1)
     assert code == 0, err
@@ -174,7 +174,7 @@ def test_wrong_arguments_end_in_typed_errors(run, words: list[str], code: int, t
 
 
 def test_a_missing_model_is_6(run, tmp_path: Path) -> None:
-    save_semiseg(tmp_path, 2)
+    save_semiseg(tmp_path, range(2))
     assert run("semiseg", "--data", tmp_path, "-m", tmp_path / "none.covfast")[0] == 6
 
 
@@ -185,7 +185,7 @@ def test_a_fold_that_is_no_number_is_a_usage_error(run) -> None:
 
 
 def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> None:
-    save_semiseg(tmp_path, 2, "TestingSet/MultiClassInfection-Test", 38)
+    save_semiseg(tmp_path, range(2), "TestingSet/MultiClassInfection-Test", 38)
     code, _, err = run("semiseg-ggo", "--data", tmp_path, "-m", model)
     assert code == 2
     assert "--predictions" in err
@@ -209,7 +209,7 @@ def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, 
     code, out, _ = run("task1-infection", *words)
     assert code == 8  # no lungs in these blocks, and 18 cases are missing
     assert seen == [("unet", "training", number) for number in range(5)]
-    save_semiseg(tmp_path, 3)
+    save_semiseg(tmp_path, range(3))
     for recipe, is_split in (("infnet", True), ("semi-infnet", True), ("miniseg-infection", False)):
         words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, "--threads", 1)
         code, out, err = run("semiseg", *words)
@@ -281,7 +281,7 @@ def test_a_recipe_of_volumes_is_trained_packed_and_measured(run, tmp_path: Path)
 def test_a_recipe_whose_package_labels_no_pictures_is_refused_before_training(
     run, tmp_path: Path, name: str, told: str
 ) -> None:
-    save_semiseg(tmp_path, 1)
+    save_semiseg(tmp_path, range(1))
     code, _, err = run("semiseg", "--data", tmp_path, "--recipe", name, "-o", tmp_path / "out")
     assert code == 2
     assert told in err

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from label_files import lungs_with_infection, save_labels, save_picture
-from protocol_folders import SMALL, image_of, save_ctseg, save_image, save_semiseg, save_slices
+from protocol_folders import SEMISEG_TRAIN, SMALL, image_of, save_ctseg, save_image, save_semiseg, save_slices
 
 from covfast.errors import FormatError, GeometryError, ValueRangeError
 from covfast.protocols import PROTOCOLS, check, find, part
-from covfast.protocols.datasets import CORRUPT, COUNT, EXTRA, LABELS, MISMATCHED, MISSING
+from covfast.protocols.datasets import CORRUPT, COUNT, DOUBLE, EXTRA, LABELS, MISMATCHED, MISSING
 from covfast.protocols.describing import MOST, describe_part, describe_problems
-from covfast.protocols.splits import ctseg_cases
+from covfast.protocols.splits import ctseg_cases, semiseg_slices
 
 INFECTION = part("ctseg", "infection")
 CASES = ctseg_cases()
@@ -70,6 +70,52 @@ def test_an_extra_case_alone_does_not_make_a_folder_incomplete(root: Path) -> No
     for folder in (MASKS, IMAGES):
         (root / folder / "stranger.nii.gz").write_bytes((root / folder / f"{CASES[0]}.nii.gz").read_bytes())
     assert find(INFECTION, root).is_complete
+
+
+@pytest.mark.parametrize("folder", [MASKS, IMAGES])
+def test_a_file_of_no_case_on_one_side_is_extra(root: Path, folder: Path) -> None:
+    (root / folder / "stranger.nii.gz").touch()
+    found = find(INFECTION, root)
+    assert kinds(found) == {EXTRA: ["stranger"]}
+    assert found.is_complete
+
+
+def test_published_images_without_a_mask_are_not_extra(tmp_path: Path) -> None:
+    for name in (
+        "studies/CT-1/study_0900",
+        "studies/CT-1/study_0255",
+        "masks/study_0255_mask",
+        "masks/study_0901_mask",
+    ):
+        path = tmp_path / "MosMed" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert kinds(find(part("mosmed", "infection"), tmp_path))[EXTRA] == ["study_0901_mask"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(MASKS, "{}_mask.nii.gz"), (MASKS, "{}.nii"), (IMAGES, "{}_0000.nii.gz"), (IMAGES, "{}.mha")],
+)
+def test_a_second_file_of_a_case_takes_the_case_out(root: Path, folder: Path, name: str) -> None:
+    second = name.format(CASES[0])
+    (root / folder / second).touch()
+    found = find(INFECTION, root)
+    assert kinds(found) == {DOUBLE: [CASES[0]]}
+    assert not found.is_complete
+    assert CASES[0] not in found.cases
+    assert len(found.cases) == 19
+    text = str(found.problems[0].error)
+    assert second in text
+    assert f"{CASES[0]}.nii.gz" in text
+
+
+def test_a_second_file_of_a_slice_takes_the_slice_out(tmp_path: Path) -> None:
+    root = save_semiseg(tmp_path)
+    (root / "COVID-SemiSeg/TestingSet/LungInfection-Test/Imgs/5.png").touch()
+    found = find(part("semiseg", "test"), root)
+    assert kinds(found) == {DOUBLE: ["5"]}
+    assert "5" not in found.cases
 
 
 @pytest.mark.parametrize("folder", [MASKS, IMAGES])
@@ -154,9 +200,36 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "expected"), [(48, {}), (47, {COUNT: ["COVID-SemiSeg"]})])
 def test_semiseg_is_known_by_its_number_of_slices(tmp_path: Path, count: int, expected: dict) -> None:
-    found = check(find(part("semiseg", "test"), save_semiseg(tmp_path, count)))
+    found = check(find(part("semiseg", "test"), save_semiseg(tmp_path, range(count))))
     assert kinds(found) == expected
     assert len(found.cases) == count
+
+
+def test_training_slices_of_semiseg_are_known_by_name(tmp_path: Path) -> None:
+    names = semiseg_slices()
+    root = save_semiseg(tmp_path, ["copy", *names[1:]], SEMISEG_TRAIN)
+    found = find(part("semiseg", "train"), root)
+    assert kinds(found) == {MISSING: [names[0]] * 2, EXTRA: ["copy"]}
+    assert sorted(found.cases) == sorted(names[1:])
+
+
+def test_masks_of_semisegs_training_slices_hold_two_values(tmp_path: Path) -> None:
+    root = save_semiseg(tmp_path, semiseg_slices(), SEMISEG_TRAIN)
+    assert check(find(part("semiseg", "train"), root)).is_complete
+    save_picture(root / "COVID-SemiSeg" / SEMISEG_TRAIN / "GT/5.png", np.full(SMALL, 7, np.uint8))
+    assert kinds(check(find(part("semiseg", "train"), root))) == {LABELS: ["5"]}
+
+
+@pytest.mark.parametrize("name", ["train", "classes-train"])
+def test_semisegs_training_set_is_complete(data_dir: Path, name: str) -> None:
+    found = check(find(part("semiseg", name), data_dir))
+    assert found.problems == ()
+    assert len(found.cases) == 50
+
+
+@pytest.mark.parametrize("data", ["ct100", "p9"])
+def test_a_licence_that_is_not_known_is_said_so(data: str) -> None:
+    assert "licence  not known to us; ask the source" in describe_part(part(data, "slices"))
 
 
 def test_a_slice_of_another_size_than_its_mask_is_a_mismatch(tmp_path: Path) -> None:

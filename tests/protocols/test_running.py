@@ -12,6 +12,7 @@ import pytest
 from label_files import SPACING_MM, disk, lungs_with_infection, save_labels, save_picture
 from PIL import Image
 from protocol_folders import (
+    SEMISEG_TRAIN,
     SMALL,
     image_of,
     save_ctseg,
@@ -26,7 +27,7 @@ from covfast.metrics import evaluate
 from covfast.metrics.saliency import saliency
 from covfast.protocols import PROTOCOLS, FolderSource, Options, check, find, part, run
 from covfast.protocols.predict import CODES, bilinear, coding, windowed
-from covfast.protocols.splits import ctseg_cases, miniseg_counts
+from covfast.protocols.splits import ctseg_cases, miniseg_counts, semiseg_slices
 from covfast.volume import Geometry, Volume
 
 TASK1, UNION = PROTOCOLS["task1-infection"], PROTOCOLS["task1-union"]
@@ -106,6 +107,18 @@ def test_missing_data_and_predictions_are_named_and_not_comparable(data: Path, t
     assert len(fold.reports) == 13
     assert not result.is_complete
     assert result.reasons == ("1 case missing", "2 cases not measured")
+
+
+def test_a_case_with_two_masks_is_not_measured(data: Path, tmp_path: Path) -> None:
+    case = TASK1.sets[0].folds[0].test[0]
+    (data / f"COVID-19-CT-Seg/Infection_Mask/{case}_mask.nii.gz").touch()
+    result = run_on(TASK1, data, folds_of_predictions(tmp_path / "p"), folds=[0])
+    fold = result.folds[0]
+    assert fold.missing == ()
+    assert set(fold.failed) == {case}
+    assert f"{case}_mask.nii.gz" in str(fold.failed[case])
+    assert not result.is_complete
+    assert not result.is_comparable
 
 
 def test_values_of_labels_are_found_over_all_files(tmp_path: Path) -> None:
@@ -231,8 +244,8 @@ def test_semiseg_follows_the_published_measures(tmp_path: Path) -> None:
 
 
 def test_training_slices_stand_beside_the_table_but_are_not_comparable(tmp_path: Path) -> None:
-    save_semiseg(tmp_path, 50, "TrainingSet/LungInfection-Train/Doctor-label")
-    folder = tmp_path / "COVID-SemiSeg/TrainingSet/LungInfection-Train/Doctor-label/GT"
+    save_semiseg(tmp_path, semiseg_slices(), SEMISEG_TRAIN)
+    folder = tmp_path / "COVID-SemiSeg" / SEMISEG_TRAIN / "GT"
     result = run_on(PROTOCOLS["semiseg"], tmp_path, folder, "train")
     assert result.figures["meanDic"] > 0.99
     assert result.rows

@@ -11,22 +11,30 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("torch")
+from training import save, semiseg_folder
 
 from covfast.errors import FormatError, ValueRangeError
 from covfast.train import read_recipe
 from covfast.train.align import CASES, Match, correlation, locate, smooth_offsets
 from covfast.train.data import (
+    DOCTOR,
     PNG,
+    PNG_KINDS,
+    PSEUDO,
     Slices,
+    aligned_slices,
     cached_slices,
     case_of,
     content_key,
     doctor_slices,
     expert_mask,
     lung_box,
+    png_numbers,
+    png_slices,
     pseudo_files,
     read_grey,
     read_slices,
+    shared_volumes,
     split_cases,
     to_window,
     write_slices,
@@ -59,12 +67,12 @@ def test_smooth_offsets_ignore_outliers_and_bad_matches() -> None:
     matches = [Match(0.9, k + 100, 0, 0) for k in range(9)]
     matches[4] = Match(0.95, 3, 0, 0)
     matches[8] = Match(0.2, 0, 0, 0)
-    assert smooth_offsets(range(9), matches) == [100] * 9
+    assert smooth_offsets("a", range(9), matches) == [100] * 9
 
 
-def test_smooth_offsets_without_a_good_match_raise() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        smooth_offsets([0], [Match(0.1, 0, 0, 0)])
+def test_smooth_offsets_without_a_good_match_name_the_volume() -> None:
+    with pytest.raises(FormatError, match=r"coronacases_001: .* at least one"):
+        smooth_offsets("coronacases_001", [0], [Match(0.1, 0, 0, 0)])
 
 
 def test_expert_mask_beyond_the_infected_slices_is_empty() -> None:
@@ -107,9 +115,74 @@ def test_lung_box_grows_inside_the_picture() -> None:
 
 
 def test_read_grey_of_a_broken_file_names_it(tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(FormatError, match=r"broken\.png"):
-        read_grey(tmp_path / "broken.png")
+    path = tmp_path / "broken.png"
+    save(np.full((40, 40), 7, np.uint8), path)
+    for content in (b"no picture", path.read_bytes()[:50], b""):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=r"broken\.png"):
+            read_grey(path)
+
+
+def empty_volumes(root: Path) -> Path:
+    """The names of both sets' volumes, two slices each; no file holds a picture."""
+    for case in CASES.values():
+        names = [f"{number:04d}.png" for number in (case.first, case.last)]
+        paths = [root / PNG / kind / name for kind in PNG_KINDS for name in names]
+        paths += [root / PSEUDO / "Imgs" / f"{case.pattern}{k}_{k}.jpg" for k in range(2)]
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return root
+
+
+def test_every_volume_has_slices_of_both_sets(tmp_path: Path) -> None:
+    found = shared_volumes(empty_volumes(tmp_path))
+    assert list(found) == list(CASES)
+    files, numbers = found["coronacases_004"]
+    assert [index for index, _ in files] == [0, 1]
+    assert numbers == [397, 509]
+
+
+def test_volume_without_slices_in_one_of_the_sets_is_named(tmp_path: Path) -> None:
+    empty_volumes(tmp_path)
+    for kind in PNG_KINDS:
+        for number in (397, 509):
+            (tmp_path / PNG / kind / f"{number:04d}.png").unlink()
+    with pytest.raises(FormatError, match=r"coronacases_004: got no slice in coronacases_png, expected .*0397\.png"):
+        next(aligned_slices(tmp_path))
+    for path in (tmp_path / PSEUDO / "Imgs").iterdir():
+        path.unlink()
+    with pytest.raises(FormatError, match=r"coronacases_001: got no slice in .*Pseudo-label/Imgs"):
+        next(aligned_slices(tmp_path))
+
+
+@pytest.mark.parametrize("kind", PNG_KINDS)
+def test_number_that_is_not_in_every_folder_is_named(tmp_path: Path, kind: str) -> None:
+    (empty_volumes(tmp_path) / PNG / kind / "0158.png").unlink()
+    with pytest.raises(FormatError, match=rf"0158.* {kind}"):
+        png_numbers(tmp_path)
+
+
+def test_volume_without_lungs_is_named(tmp_path: Path) -> None:
+    for kind in PNG_KINDS:
+        save(np.zeros((256, 256), np.uint8), tmp_path / PNG / kind / "0400.png")
+    with pytest.raises(FormatError, match="coronacases_004: got no lungs"):
+        next(png_slices(tmp_path))
+
+
+@pytest.mark.parametrize(("kind", "told"), [("Imgs", r"3\.png: got a file in GT"), ("GT", "3: got no picture in GT")])
+def test_expert_slice_without_its_fellow_is_named(tmp_path: Path, kind: str, told: str) -> None:
+    folder = semiseg_folder(tmp_path) / DOCTOR
+    next((folder / kind).glob("3.*")).unlink()
+    with pytest.raises(FormatError, match=told):
+        next(doctor_slices(tmp_path))
+
+
+def test_folder_of_expert_slices_without_a_picture_is_named(tmp_path: Path) -> None:
+    folder = semiseg_folder(tmp_path, 1) / DOCTOR
+    (folder / "Imgs" / "0.jpg").unlink()
+    with pytest.raises(FormatError, match="no picture in Imgs"):
+        next(doctor_slices(tmp_path))
 
 
 def make_slices(cases: list[str], kinds: list[str]) -> Slices:

@@ -313,8 +313,9 @@ def test_slices_of_miniseg_infection_are_checked(tmp_path: Path) -> None:
     save(np.zeros((9, 8), np.uint8), folder / "GT" / "1.png")
     with pytest.raises(FormatError, match=r"1\.png: got 9x8 pixels"):
         list(doctor_slices(tmp_path))
-    save(np.zeros((9, 8), np.uint8), folder / "Imgs" / "copy.jpg")
-    with pytest.raises(FormatError, match=r"copy\.jpg"):
+    for kind in ("Imgs", "GT"):
+        save(np.zeros((9, 8), np.uint8), folder / kind / "copy.png")
+    with pytest.raises(FormatError, match=r"copy\.png"):
         list(doctor_slices(tmp_path))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from covfast.errors import FormatError, ValueRangeError, describe
-from covfast.io import image_suffix, read_labels
-from covfast.protocols.datasets import WINDOW_HU, case_name
+from covfast.io import read_labels
+from covfast.protocols.datasets import WINDOW_HU, case_name, files_by_case, only
 from covfast.protocols.splits import task1_folds
 from covfast.train.recipe import Recipe
 from covfast.train.systems.base import fold_sides, require_validation
@@ -24,18 +24,10 @@ def listed(folder: Path, kind: str) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FormatError(describe("data", f"no folder {folder.name}", "a folder of NIfTI, NRRD or MetaImage files"))
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = image_suffix(path)
-        if not suffix or path.name.startswith("."):
-            continue
-        name = case_name(path.name[: -len(suffix)], kind)
-        if name in found:
-            raise FormatError(describe(path.name, f"beside {found[name].name}", "one file of a case"))
-        found[name] = path
+    found = files_by_case(folder, kind)
     if not found:
         raise FormatError(describe("data", f"no image in {folder.name}", "NIfTI, NRRD or MetaImage files"))
-    return found
+    return {name: only(paths) for name, paths in found.items()}
 
 
 def matched(images: Path, labels: Path, windowed: str = "") -> list[Case]:

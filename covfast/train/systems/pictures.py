@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def listed(folder: Path) -> dict[str, Path]:
     if not found:
         raise FormatError(describe("data", f"no picture in {folder.name}", f"files of {', '.join(SUFFIXES)}"))
     return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture, which may be decoded inside. Raises: FormatError: it is missing or cannot be read."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(describe(path.name, type(error).__name__, "a readable picture")) from error
 
 
 def _beside(folder: Path) -> str:
@@ -129,12 +140,9 @@ class Pictures:
         return self._held[key, name]
 
     def _read(self, part: Part, path: Path) -> Pixels:
-        try:
-            with Image.open(path) as image:
-                is_grey = part.channels == 1 or image.mode in ("L", "1", "I;16")
-                image = image.convert("L" if is_grey else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise FormatError(describe(path.name, type(error).__name__, "a readable picture")) from error
+        with opened(path) as file:
+            is_grey = part.channels == 1 or file.mode in ("L", "1", "I;16")
+            image = file.convert("L" if is_grey else "RGB")
         if part.values:
             strange = sorted(set(np.unique(np.asarray(image)).tolist()) - set(part.values))
             if strange:
@@ -163,11 +171,8 @@ class Pictures:
 
 def _size(path: Path) -> tuple[int, int]:
     """(H, W) of a picture's header. Raises: FormatError."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FormatError(describe(path.name, type(error).__name__, "a readable picture")) from error
+    with opened(path) as image:
+        return image.height, image.width
 
 
 def normalised(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
