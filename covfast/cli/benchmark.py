@@ -143,11 +143,12 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
     from covfast.protocols import run as run_protocol
     from covfast.protocols.outcome import FILE
 
+    training = None if args.recipe is None else _training(args)
     found = find(part(tested.data, tested.part), args.data)
     for problem in found.problems:
         log.info("%s: %s", problem.kind, problem.error)
     objections = [] if args.input_window is None else ["another window of the windowed cases"]
-    objections += [] if args.recipe is None else _recipe_objections(args, protocol, found)
+    objections += [] if training is None else _recipe_objections(training, protocol, found)
     with _place(args) as folder, progress(args.progress) as report:
         how = Options(
             folds=None if args.fold == "all" else [args.fold],
@@ -198,6 +199,27 @@ def _source(
     )
 
 
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of the recipe's keys; a device of "auto" is left to the recipe."""
+    device = {} if args.device == "auto" else {"run.device": args.device}
+    threads = {} if args.threads is None else {"threads": args.threads}
+    return {"run.package": False, **device, **threads}
+
+
+def _training(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe as it will be trained, on devices that are there: torch's for the training, the engine's to predict.
+
+    Raises: BackendUnavailable, DeviceError, FormatError, ValueRangeError.
+    """
+    from covfast.ops import null
+    from covfast.train import check_device, read_recipe
+
+    table = read_recipe(args.recipe, _changes(args))
+    check_device(table)
+    null([], device=args.device)
+    return table
+
+
 def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: Any) -> Path:
     """The model of a fold, trained by the recipe in OUT/training; a killed training goes on."""
     from covfast.train import package, train
@@ -205,19 +227,17 @@ def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: 
     number = fold.number if len(tested.folds) > 1 else None
     out = Path(args.output) / "training"
     log.warning("fold %d: training by %s", fold.number, file_name(args.recipe))
-    weights = train(args.recipe, args.data, out, {"run.package": False}, fold=number, progress=report)
+    weights = train(args.recipe, args.data, out, _changes(args), fold=number, progress=report)
     return package(weights.parent)
 
 
-def _recipe_objections(args: argparse.Namespace, protocol: Protocol, found: Found) -> list[str]:
+def _recipe_objections(table: Mapping[str, Any], protocol: Protocol, found: Found) -> list[str]:
     """Why a recipe does not train on the protocol's split, if so.
 
-    Raises: FormatError, ValueRangeError: the recipe; one whose package cannot label the protocol's cases.
+    Raises: ValueRangeError: its package cannot label the protocol's cases.
     """
-    from covfast.train import read_recipe
     from covfast.train.publish import require_labels
 
-    table = read_recipe(args.recipe)
     require_labels(table, is_picture=found.part.is_picture)
     return [] if _trains_on_split(table, protocol) else ["a recipe that trains on another split"]
 

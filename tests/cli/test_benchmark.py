@@ -192,30 +192,70 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
 
 
 def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
+    pytest.importorskip("torch")
     import covfast.train
     from covfast.models.store import find
 
     seen = []
 
     def train(recipe, data, out, changes, *, fold, progress) -> Path:
-        assert changes == {"run.package": False}
+        assert changes == {"run.package": False, "run.device": "cpu", "threads": 1}
         seen.append((recipe, Path(out).name, fold))
         return Path(out) / f"fold_{fold}" / "tiny.pt"
 
     monkeypatch.setattr(covfast.train, "train", train)
     monkeypatch.setattr(covfast.train, "package", lambda run: find(model))
+    how = ("--threads", 1, "-d", "cpu")
     save_ctseg(tmp_path / "data", ("coronacases_008", "coronacases_009"))
-    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", "--threads", 1)
+    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", *how)
     code, out, _ = run("task1-infection", *words)
     assert code == 8  # no lungs in these blocks, and 18 cases are missing
     assert seen == [("unet", "training", number) for number in range(5)]
     save_semiseg(tmp_path, 3)
     for recipe, is_split in (("infnet", True), ("semi-infnet", True), ("miniseg-infection", False)):
-        words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, "--threads", 1)
+        words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, *how)
         code, out, err = run("semiseg", *words)
         assert code == 0, err
         assert seen[-1] == (recipe, "training", None)
         assert ("a recipe that trains on another split" in out) is not is_split
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["-d", "cuda:99"], 7, "cuda:99"),  # neither torch nor the engine has that many
+        (["-d", "moon"], 2, "run.device: got 'moon'"),
+        (["--threads", "0"], 2, "threads: got 0"),
+    ],
+)
+def test_a_device_or_threads_that_no_training_has_are_refused_before_it(
+    run, tmp_path: Path, monkeypatch, words: list[str], code: int, text: str
+) -> None:
+    pytest.importorskip("torch")
+    import covfast.train
+
+    monkeypatch.setattr(covfast.train, "train", lambda *_, **__: pytest.fail("trained"))
+    save_ctseg(tmp_path / "data")
+    given = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out")
+    found, _, err = run("task1-infection", *given, *words)
+    assert found == code
+    assert text in err
+
+
+def test_the_device_of_the_prediction_is_looked_for_before_the_training(run, tmp_path: Path, monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    import covfast.train
+
+    if any(one.device == "cuda" and one.missing is None for one in covfast.backends()):
+        pytest.skip("the engine has CUDA")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(covfast.train, "train", lambda *_, **__: pytest.fail("trained"))
+    save_ctseg(tmp_path / "data")
+    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", "-d", "cuda")
+    code, _, err = run("task1-infection", *words)
+    assert code == 7
+    assert "device: got 'cuda'" in err
 
 
 @pytest.mark.parametrize(
