@@ -208,7 +208,8 @@ UNET: Schema = {
     "augmentation.flip_axes": wholes([0, 1, 2], low=0),
     **RUN,
 }
-"""Empty lists leave the choice to the cases: voxel size as it is, network, patch and batch from nnU-Net's planning."""
+"""Empty lists leave the choice to the cases: voxel size as it is, network, patch and batch from nnU-Net's planning.
+`data.classes`, or else `data.names`, lists the values that masks may hold beside 0; without both values are classes."""
 
 _DUAL: Schema = {
     **{key: rule for key, rule in UNET.items() if key not in ("model.kind", "model.rank", "model.budget_gib")},
@@ -218,10 +219,13 @@ _DUAL: Schema = {
     "optimisation.batch": whole(2, 1),
     "sources.images": place(named=True),
     "sources.labels": place(named=True),
+    "sources.classes": Key(int, {}, 1, 254, named=True),
     "pretraining.epochs": whole(1000, 1),
     "pretraining.rate": positive(1e-2),
     "run.interval": whole(250, 1),
 }
+
+"""Masks of a source hold lesions of one kind, value 1, or the kinds 1 to its number in `sources.classes`."""
 
 TRANSFER: Schema = {
     **_DUAL,

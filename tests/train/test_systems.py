@@ -327,6 +327,38 @@ def test_scan_without_a_mask_and_label_outside_the_classes_are_named(tmp_path: P
         train("unet", root, tmp_path / "b", PATCHES)
 
 
+def put_label(path: Path, value: int) -> None:
+    """One voxel of this value in a mask."""
+    mask = SimpleITK.ReadImage(str(path))
+    mask[0, 0, 0] = value
+    SimpleITK.WriteImage(mask, str(path))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder"), [("unet", "covid"), ("transfer", "covid"), ("transfer", "second"), ("relation", "second")]
+)
+def test_one_voxel_of_another_label_is_no_class_and_its_file_is_named(recipe: str, folder: str, tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data")
+    put_label(root / folder / "labels" / f"{folder}_1.nii.gz", 7)
+    with pytest.raises(ValueRangeError, match=rf"{folder}_1\.nii\.gz: got the labels \[7\], expected only \[0, 1\]"):
+        train(recipe, root, tmp_path / "out", RUNS[recipe])
+    assert not (tmp_path / "out" / "pretraining").exists()
+
+
+def test_labels_of_several_classes_are_declared(tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data")
+    for folder in ("covid", "second"):
+        for path in (root / folder / "labels").iterdir():
+            put_label(path, 2)
+    changes = {**RUNS["transfer"], "data.names": "{ 1 = 'lesion', 2 = 'nodule' }", "sources.classes": "{ second = 2 }"}
+    train("transfer", root, tmp_path / "out", changes)
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert [stages["pretraining"]["facts"][name]["classes"] for name in ("first", "second")] == [2, 3]
+    assert stages["lesion_representations"]["facts"]["classes"] == 3
+    with pytest.raises(ValueRangeError, match=r"sources\.classes: got \['third'\]"):
+        train("transfer", root, tmp_path / "other", {**changes, "sources.classes": {"third": 2}})
+
+
 def test_frozen_encoder_stays_what_pretraining_left(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     state = torch.load(train("transfer", data, out, RUNS["transfer"]), weights_only=True)

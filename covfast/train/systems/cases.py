@@ -11,7 +11,7 @@ from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.io import image_suffix, read_labels
 from covfast.protocols.datasets import WINDOW_HU, case_name
 from covfast.protocols.splits import task1_folds
-from covfast.train.recipe import Recipe
+from covfast.train.recipe import Recipe, value_classes
 from covfast.train.systems.base import fold_sides, require_validation
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
 
@@ -79,12 +79,8 @@ def preparation(data: Mapping[str, Any]) -> Preparation:
             raise ValueRangeError(describe(f"data.{key}", data[key], f"{length} numbers, or none"))
     if data["normalisation_hu"] and data["normalisation_hu"][3] <= 0:
         raise ValueRangeError(describe("data.normalisation_hu", data["normalisation_hu"], "a deviation above 0"))
-    if not all(value.isdigit() for value in data["classes"]):
-        raise ValueRangeError(describe("data.classes", list(data["classes"]), "values in the masks, whole numbers"))
-    if not all(value.isdigit() for value in data["names"]):
-        raise ValueRangeError(describe("data.names", list(data["names"]), "values in the masks, whole numbers"))
     return Preparation(
-        classes={int(value): kind for value, kind in data["classes"].items()} or None,
+        classes=value_classes(data) or None,
         spacing_mm=tuple(data["spacing_mm"]) or None,
         window_hu=tuple(data["window_hu"]) or None,
         normalisation=CtNormalisation(*data["normalisation_hu"]) if data["normalisation_hu"] else None,

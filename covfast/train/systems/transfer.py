@@ -8,6 +8,7 @@ What each strategy loads, freezes and trains is our reading of the names; docs/t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,6 +121,17 @@ class TransferSystem(PatchSystem):
         return self.sgd(groups)
 
 
+def check_sources(given: Mapping[str, Any]) -> None:
+    """Raises: ValueRangeError: a recipe's `sources` table has no data set, or not its images, or not its masks."""
+    names = set(given["images"])
+    if not names or names != set(given["labels"]):
+        got = f"images of {sorted(names)}, labels of {sorted(given['labels'])}"
+        raise ValueRangeError(describe("sources", got, "the same names, at least one"))
+    strange = set(given["classes"]) - names
+    if strange:
+        raise ValueRangeError(describe("sources.classes", sorted(strange), f"names of sources, {sorted(names)}"))
+
+
 def source_volumes(context: Context) -> tuple[dict[str, Volumes], list[Path]]:
     """Volumes of every data set of the recipe's `sources`, and their files.
 
@@ -127,12 +139,11 @@ def source_volumes(context: Context) -> tuple[dict[str, Volumes], list[Path]]:
         FormatError, GeometryError, ValueRangeError: As `covfast.train.systems.cases`.
     """
     given, table = context.table["sources"], context.table
-    if not given["images"] or set(given["images"]) != set(given["labels"]):
-        got = f"images of {sorted(given['images'])}, labels of {sorted(given['labels'])}"
-        raise ValueRangeError(describe("sources", got, "the same names, at least one"))
-    how, found, files = preparation({**table["data"], "classes": {}}), {}, []
+    check_sources(given)
+    how, found, files = preparation(table["data"]), {}, []
     for name, images in given["images"].items():
         cases = matched(context.data / images, context.data / given["labels"][name])
+        how = replace(how, classes={value: value for value in range(given["classes"].get(name, 1) + 1)})
         found[name] = prepare(cases, context.out / "prepared" / "sources" / name, how)
         files += [path for case in cases for path in (case.image, case.labels) if isinstance(path, Path)]
     return found, files
