@@ -44,13 +44,12 @@ def volumes(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tenso
     load_checked(module, tensors, name, f"a {type(module).__name__}")
     values = label_values(value_classes(table["data"]), int(facts["classes"]))
     settings = settings_of(table, facts["normalisation_hu"], values)
-    names = table["data"]["names"]
     return Checkpoint(
         module,
         recipe(settings, ()),
         "covfast",
         (_CLIPPED,) if settings.normalises_first and any(settings.spacing_mm) else (),
-        labels={value: names.get(str(value), f"label {value}") for value in sorted(set(values) - {0})},
+        labels=label_names(table["data"], values),
         input_shape=(1, 1, *table["patch"]["size"]),  # smaller ones leave its norms a voxel or two at the bottom
         multiple=module.multiple,
     )
@@ -103,6 +102,11 @@ def settings_of(table: Recipe, normalisation_hu: Sequence[float], values: Sequen
         crops=False,
         normalises_first=bool(data["window_hu"]),
     )
+
+
+def label_names(data: Mapping[str, Any], values: Sequence[int]) -> dict[int, str]:
+    """Names of the values of a package's labels, as a recipe's `data` table gives them."""
+    return {value: data["names"].get(str(value), f"label {value}") for value in sorted(set(values) - {0})}
 
 
 def label_values(classes: Mapping[int, int], count: int) -> tuple[int, ...]:

@@ -174,6 +174,9 @@ INFNET_MULTICLASS: Schema = {
     **RUN,
 }
 
+_SOURCES = ("structseg", "nsclc-lung", "msd", "nsclc-pe")
+"""Data sets of other diseases with a published split, as `covfast.protocols.splits` calls them."""
+
 UNET: Schema = {
     **COMMON,
     "data.images": place(),
@@ -185,7 +188,9 @@ UNET: Schema = {
     "data.window_hu": numbers([], ascending=True),
     "data.spacing_mm": numbers([], low=0.01),
     "data.normalisation_hu": numbers([], ascending=True),
-    "split.published": choice("", "task1", "task1-82", default=""),
+    "split.published": choice(
+        "", "task1", "task1-82", *(f"task{task}-{source}" for task in (2, 3) for source in _SOURCES), default=""
+    ),
     **FOLDS,
     "model.kind": choice("plain", "residual", default="plain"),
     "model.rank": whole(3, 2, 3),
@@ -220,12 +225,14 @@ _DUAL: Schema = {
     "sources.images": place(named=True),
     "sources.labels": place(named=True),
     "sources.classes": Key(int, {}, 1, 254, named=True),
+    "sources.published": Key(str, {}, choices=_SOURCES, named=True),
     "pretraining.epochs": whole(1000, 1),
     "pretraining.rate": positive(1e-2),
     "run.interval": whole(250, 1),
 }
 
-"""Masks of a source hold lesions of one kind, value 1, or the kinds 1 to its number in `sources.classes`."""
+"""Masks of a source hold lesions of one kind, value 1, or the kinds 1 to its number in `sources.classes`. Of
+one named in `sources.published` the training cases of that split of Task 2 train, of others all."""
 
 TRANSFER: Schema = {
     **_DUAL,

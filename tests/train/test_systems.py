@@ -15,11 +15,12 @@ torch = pytest.importorskip("torch")
 from training import DUAL, INFNET, PATCHES, RUNS, SEMISEG, lesion_folders, same, save, semiseg_folder  # noqa: E402
 
 from covfast.errors import FormatError, ValueRangeError, WeightsError  # noqa: E402
+from covfast.protocols.splits import Fold  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
 from covfast.train.data import doctor_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.losses import one_hot_channels  # noqa: E402
-from covfast.train.systems import cases, infnet, infnet_multiclass, miniseg, semi_infnet, unet  # noqa: E402
+from covfast.train.systems import cases, infnet, infnet_multiclass, miniseg, semi_infnet, transfer, unet  # noqa: E402
 from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
 from covfast.train.systems.edges import mask_edge  # noqa: E402
 from covfast.train.systems.pictures import Part, Pictures  # noqa: E402
@@ -425,6 +426,15 @@ def test_source_may_have_any_name_and_a_batch_is_needed(data: Path, tmp_path: Pa
     assert (tmp_path / "transfer" / "prepared" / "sources" / "training" / "index.json").is_file()
     with pytest.raises(ValueRangeError, match=r"optimisation\.batch: got 0"):
         train("unet", data, tmp_path / "unet", {**PATCHES, "optimisation.batch": 0})
+
+
+def test_source_with_a_published_split_trains_on_its_training_side(data: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "volume_folds", lambda name: (Fold(0, ("first_0", "first_2"), ("first_1",)),))
+    train("transfer", data, tmp_path, {**RUNS["transfer"], "sources.published": {"first": "msd"}})
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["stages"]["pretraining"]["splits"]["first"] == ["first_0", "first_2"]
+    assert not any("first_1" in path for path in record["stages"]["pretraining"]["files"])
+    assert len(record["stages"]["pretraining"]["splits"]["second"]) == 3
 
 
 def test_relations_need_two_samples(data: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from typing import Any, cast
 from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.io import image_suffix, read_labels
 from covfast.protocols.datasets import WINDOW_HU, case_name
-from covfast.protocols.splits import task1_folds
+from covfast.protocols.splits import volume_folds
 from covfast.train.recipe import Recipe, value_classes
 from covfast.train.systems.base import fold_sides, require_validation
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
@@ -96,14 +96,19 @@ def case_sides(names: Sequence[str], split: Mapping[str, Any]) -> tuple[list[str
     """
     if not split["published"]:
         return fold_sides(names, split)
-    folds = task1_folds(swapped=split["published"] == "task1-82")
+    folds = volume_folds(split["published"])
     if split["fold"] >= len(folds):
         raise ValueRangeError(describe("split.fold", str(split["fold"]), f"0 to {len(folds) - 1}"))
     fold = folds[split["fold"]]
-    for case in (*fold.train, *fold.test):
-        if case not in names:
-            raise FormatError(describe(case, "no such case", f"every case of {split['published']}"))
+    require_cases(names, (*fold.train, *fold.test), split["published"])
     return list(fold.train), list(fold.test)
+
+
+def require_cases(names: Collection[str], wanted: Sequence[str], split: str) -> None:
+    """Raises: FormatError: a case of a published split is not there; the message names it."""
+    for case in wanted:
+        if case not in names:
+            raise FormatError(describe(case, "no such case", f"{len(wanted)} cases of {split}"))
 
 
 @dataclass(frozen=True)
