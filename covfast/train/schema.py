@@ -119,7 +119,10 @@ MINISEG: Schema = {
     "augmentation.crop": part(0.5),
     "augmentation.flip": part(0.5),
     **RUN,
+    "run.validate_every": whole(-1, -1),
+    "run.keep": choice("fidelity", "last", "best", default="fidelity"),
 }
+"""Of `run.validate_every` -1 is once an epoch; "fidelity" leaves the kept weights to code or paper."""
 
 _INFNET_INPUT: Schema = {
     "input.size": multiple_of(32, 352, 32, 2048),

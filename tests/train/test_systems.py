@@ -237,6 +237,42 @@ def test_miniseg_flips_rows_as_the_code_or_columns_as_the_paper(data: Path, fide
     assert torch.equal(batch["y"][0], y.flip(axis)[0].long())
 
 
+@pytest.mark.parametrize(
+    ("changes", "every", "keep"),
+    [
+        ({}, 12, "last"),
+        ({"fidelity": "paper"}, 12, "best"),
+        ({"fidelity": "paper", "run.keep": "last"}, 12, "last"),
+        ({"fidelity": "code", "run.keep": "best"}, 12, "best"),
+        ({"fidelity": "paper", "run.validate_every": 5}, 5, "best"),
+        ({"fidelity": "paper", "run.validate_every": 0}, 0, "last"),
+    ],
+)
+def test_miniseg_keeps_the_epoch_of_code_or_paper_unless_the_recipe_says_which(
+    changes: dict[str, Any], every: int, keep: str
+) -> None:
+    table = read_recipe("miniseg-paper", changes)
+    found = miniseg.chosen_epoch(table, 12)
+    assert (found["validate_every"], found["keep"]) == (every, keep)
+    assert {**found, "validate_every": -1, "keep": ""} == {**table["run"], "validate_every": -1, "keep": ""}
+
+
+def test_miniseg_without_a_held_out_side_keeps_the_last_epoch(data: Path) -> None:
+    run = miniseg_system(data, **{"fidelity": "paper", "run.validate_every": -1}).table["run"]
+    assert (run["validate_every"], run["keep"]) == (0, "last")
+
+
+def test_miniseg_as_the_paper_is_looked_at_once_an_epoch_and_keeps_the_best(data: Path, tmp_path: Path) -> None:
+    changes = {"fidelity": "paper", "run.validate_every": -1, "optimisation.epochs": 2, "optimisation.scales": [1.0]}
+    train("miniseg-paper", data, tmp_path, {**RUNS["miniseg-paper"], **changes})
+    stage = json.loads((tmp_path / "run.json").read_text())["stages"]["miniseg-paper"]
+    assert (stage["recipe"]["run"]["validate_every"], stage["recipe"]["run"]["keep"]) == (2, "best")
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:] if row.split(",")[-1]] == ["2", "4"]
+    kept = torch.load(tmp_path / "miniseg-paper.pt", weights_only=True)
+    assert same(kept, torch.load(tmp_path / "best.pt", weights_only=True))
+
+
 def test_epochs_pass_over_every_sample_and_restart_alike() -> None:
     order = Epochs(7, 3, seed=1, drops_last=False)
     first = torch.cat([order.indices(turn) for turn in range(order.length)])
