@@ -39,7 +39,7 @@ PATCHES = {
 DUAL = {
     **PATCHES, "data.spacing_mm": [], "pretraining.epochs": 1,
     "sources.images": {"first": "first/images", "second": "second/images"},
-    "sources.labels": {"first": "first/labels", "second": "second/labels"},
+    "sources.labels": {"first": "first/labels", "second": "second/labels"}, "sources.published": {},
 }  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {
     "infnet": INFNET,

@@ -42,6 +42,29 @@ def bootstrap(values: Sequence[float], seed: int = 0, draws: int = 10000) -> lis
     return [float(v) for v in np.percentile(array[picks].mean(1), [2.5, 97.5])]
 
 
+def pooled_draws(counts: npt.ArrayLike, seed: int = 0, draws: int = 10000) -> npt.NDArray[np.int64]:
+    """(draws, ...) sums of counts (N, ...) over N rows, images or groups of them, drawn with replacement."""
+    rows = np.asarray(counts, np.int64)
+    picks = np.random.default_rng(seed).integers(0, len(rows), (draws, len(rows)))
+    return np.asarray([rows[pick].sum(0) for pick in picks])
+
+
+def interval(values: npt.NDArray[np.float64]) -> list[float]:
+    """95 % of a figure's draws; those in which it is not defined (0 / 0) are left out."""
+    return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
+
+
+def pooled_dice(truths: Sequence[Mask], masks: Sequence[Mask]) -> dict[str, Any]:
+    """Dice of the voxels of all slices, and its interval over resampled slices."""
+    both = [int((t & m).sum()) for t, m in zip(truths, masks, strict=True)]
+    total = [int(t.sum()) + int(m.sum()) for t, m in zip(truths, masks, strict=True)]
+    drawn = pooled_draws(np.stack([both, total], 1))
+    with np.errstate(invalid="ignore"):
+        values = 2.0 * drawn[:, 0] / drawn[:, 1]
+    found = 2.0 * sum(both) / sum(total) if sum(total) else float("nan")
+    return {"dice_pooled": found, "dice_pooled_ci95": interval(values)}
+
+
 def header() -> dict[str, Any]:
     """The first entries of a result: machine, versions, commit and date."""
     return {"schema_version": 1, "machine": timing.machine()}

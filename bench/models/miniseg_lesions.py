@@ -11,7 +11,9 @@ slices that have the class (an absent class counts 0 by the published rule). Bes
 probability). "types_given_lesion" is what `covfast segment --lesion-types` asks: which pixels of the experts' lesions
 are consolidation; beside the network a threshold of the grey alone, the best one of the fold's training slices. Of the
 volumes that no fold saw: Dice of any lesion, p_1 + p_2 above 0.5 inside the experts' lungs.
-Intervals: 95 %, bootstrap over slices.
+Intervals: 95 %, bootstrap over slices; of "types_given_lesion" over the groups that the folds are drawn from, slices of
+one picture size, each figure computed anew from the pixels of every draw. "network_minus_grey" draws both alike. The
+networks and the threshold of the grey stay as they are: what another training set would change is not in them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -27,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from common import bootstrap, dice, finish, header
+from common import bootstrap, dice, finish, header, interval, pooled_dice, pooled_draws
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -40,6 +43,8 @@ from covfast.train.systems.infnet_multiclass import VALUES
 from covfast.train.systems.miniseg_lesions import CLASSES
 
 Bools = npt.NDArray[np.bool_]
+Judged = tuple[str, Bools, Bools]
+"""Group of a slice, and of the pixels of the experts' lesions: is it consolidation, was it called so."""
 
 CLASS_NAMES = ("ground glass", "consolidation")
 FIGURES = ("dice", "sensitivity", "specificity", "e_measure")
@@ -109,16 +114,44 @@ def expert_slices(data: Path) -> dict[str, tuple[str, npt.NDArray[np.uint8], npt
     return found
 
 
-def types_given_lesion(pairs: Sequence[tuple[Bools, Bools]]) -> dict[str, Any]:
-    """Figures of (is consolidation, was called so) of the experts' lesions' pixels, pooled over slices."""
-    truth, found = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return {
-        "pixels": len(truth),
-        "consolidation_percent": 100.0 * float(truth.mean()),
-        "accuracy": float((truth == found).mean()),
-        "dice_ground_glass": dice(~truth, ~found),
-        "dice_consolidation": dice(truth, found),
-    }
+def type_counts(slices: Sequence[Judged]) -> npt.NDArray[np.int64]:
+    """(groups, 2, 2) pixels of each group: is consolidation, was called so."""
+    counts: dict[str, npt.NDArray[np.int64]] = defaultdict(lambda: np.zeros((2, 2), np.int64))
+    for group, truth, found in slices:
+        counts[group] += np.bincount(2 * truth + found, minlength=4).reshape(2, 2)
+    return np.stack(list(counts.values()))
+
+
+def type_figures(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+    """Accuracy and Dice of both types of pixels counted (..., 2, 2)."""
+    right, wrong = counts[..., [0, 1], [0, 1]], counts[..., 0, 1] + counts[..., 1, 0]
+    with np.errstate(invalid="ignore"):
+        dices = 2.0 * right / (2.0 * right + wrong[..., None])
+        accuracy = right.sum(-1) / counts.sum((-2, -1))
+    return {"accuracy": accuracy, "dice_ground_glass": dices[..., 0], "dice_consolidation": dices[..., 1]}
+
+
+def types_given_lesion(slices: Sequence[Judged]) -> dict[str, Any]:
+    """Figures of the pixels of the experts' lesions, pooled over slices, with intervals over groups."""
+    counts = type_counts(slices)
+    pixels, drawn = counts.sum(0), type_figures(pooled_draws(counts))
+    result = {"pixels": int(pixels.sum()), "consolidation_percent": 100.0 * float(pixels[1].sum() / pixels.sum())}
+    result["groups"] = len(counts)
+    for key, value in type_figures(pixels).items():
+        result[key], result[f"{key}_ci95"] = float(value), interval(drawn[key])
+    return result
+
+
+def advantage(network: Sequence[Judged], grey: Sequence[Judged]) -> dict[str, Any]:
+    """How much greater the network's figures are, with intervals over groups, drawn alike on both sides."""
+    sides = [type_counts(slices) for slices in (network, grey)]
+    found, by_grey = (type_figures(counts.sum(0)) for counts in sides)
+    drawn, drawn_by_grey = (type_figures(pooled_draws(counts)) for counts in sides)
+    result: dict[str, Any] = {}
+    for key in found:
+        result[key] = float(found[key] - by_grey[key])
+        result[f"{key}_ci95"] = interval(drawn[key] - drawn_by_grey[key])
+    return result
 
 
 def brightest_is_consolidation(slices: Sequence[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]) -> int:
@@ -143,7 +176,7 @@ def any_lesion_dice(data: Path, cache: Path | None, held_out: list[str], nets: S
             "slices_infected": len(dices),
             "dice_slice_mean": float(np.mean(dices)),
             "dice_slice_mean_ci95": bootstrap(dices),
-            "dice_pooled": dice(truths, found),
+            **pooled_dice(truths, found),
         }
     return result
 
@@ -164,7 +197,7 @@ def main() -> None:
     start, slices = time.perf_counter(), expert_slices(options.data)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLASS_NAMES}
     nets, hashes, missing = [], {}, []
-    given: dict[str, dict[int, list[tuple[Bools, Bools]]]] = {"network": {}, "grey": {}}
+    given: dict[str, dict[int, list[Judged]]] = {"network": {}, "grey": {}}
     for fold in range(table["split"]["folds"]):
         weights = options.runs / f"fold_{fold}" / f"{table['name']}.pt"
         if not weights.exists():
@@ -179,12 +212,13 @@ def main() -> None:
         for name, (group, image, labels) in slices.items():
             if group in groups:
                 p, lesion = nets[-1](image), labels > 0
-                given["network"][fold].append((labels[lesion] == 2, (p[2] > p[1])[lesion]))
-                given["grey"][fold].append((labels[lesion] == 2, image[lesion] >= grey))
+                given["network"][fold].append((group, labels[lesion] == 2, (p[2] > p[1])[lesion]))
+                given["grey"][fold].append((group, labels[lesion] == 2, image[lesion] >= grey))
                 for key, row in slice_figures(labels, p).items():
                     rows[key].append(row)
                 if options.pictures:
                     drawn(image, labels, p).save(options.pictures / f"fold_{fold}_{name}.png")
+    pooled = {name: [*chain(*found.values())] for name, found in given.items()}
     result = {
         **header(),
         "weights_sha256": hashes,
@@ -194,9 +228,12 @@ def main() -> None:
         "seed": table["seed"],
         "all": {name: summary(found) for name, found in rows.items()},
         "with_the_class": {name: summary([r for r in found if r["is_present"]]) for name, found in rows.items()},
-        "types_given_lesion": {name: types_given_lesion([*chain(*found.values())]) for name, found in given.items()},
+        "types_given_lesion": {
+            **{name: types_given_lesion(found) for name, found in pooled.items()},
+            "network_minus_grey": advantage(**pooled),
+        },
         "types_given_lesion_by_fold": {
-            name: {fold: types_given_lesion(pairs) for fold, pairs in found.items()} for name, found in given.items()
+            name: {fold: types_given_lesion(found) for fold, found in folds.items()} for name, folds in given.items()
         },
         "any_lesion": any_lesion_dice(options.data, options.cache, table["split"]["held_out"], nets),
     }

@@ -110,6 +110,7 @@ def settings(way: str, seed: int, options: argparse.Namespace) -> tuple[str, dic
         "data.labels": f"target_{seed}/labels",
         "sources.images": places["images"],
         "sources.labels": places["labels"],
+        "sources.published": {},
         "pretraining.epochs": options.pretraining_epochs,
         "optimisation.epochs": epochs,
     }

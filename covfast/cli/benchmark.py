@@ -19,7 +19,7 @@ from covfast.cli.progress import progress
 from covfast.errors import FormatError, ValueRangeError, describe, file_name
 
 if TYPE_CHECKING:
-    from covfast.protocols import EvaluationSet, Found, Protocol
+    from covfast.protocols import EvaluationSet, Predictor, Protocol
     from covfast.protocols.outcome import BenchmarkResult
     from covfast.protocols.sources import Source
     from covfast.protocols.splits import Fold
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("covfast")
 
 _FILES = (*(f"fold_{number}/report.json" for number in range(5)), "benchmark.json")
-_PARTS = ("lung", "infection", "union")
+_PARTS = ("lung", "infection", "union", "gtv")
 _SEMISEG_TRAINING = "TrainingSet/LungInfection-Train/Doctor-label"
 
 
@@ -139,15 +139,18 @@ def _refuse(args: argparse.Namespace) -> None:
 def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace) -> BenchmarkResult:
     """Finds the data, predicts, measures, and writes what -o asks for."""
     from covfast.metrics.report import save_json
-    from covfast.protocols import Options, find, part
+    from covfast.protocols import Options, Predictor, find, part
     from covfast.protocols import run as run_protocol
     from covfast.protocols.outcome import FILE
 
+    training = None if args.recipe is None else _training(args)
     found = find(part(tested.data, tested.part), args.data)
     for problem in found.problems:
         log.info("%s: %s", problem.kind, problem.error)
     objections = [] if args.input_window is None else ["another window of the windowed cases"]
-    objections += [] if args.recipe is None else _recipe_objections(args, protocol, found)
+    window = None if args.input_window is None else (args.input_window[0], args.input_window[1])
+    predictor = Predictor(protocol, tested, found.part, window, args.intensity)
+    objections += [] if training is None else _recipe_objections(training, predictor)
     with _place(args) as folder, progress(args.progress) as report:
         how = Options(
             folds=None if args.fold == "all" else [args.fold],
@@ -157,7 +160,7 @@ def _measure(protocol: Protocol, tested: EvaluationSet, args: argparse.Namespace
             objections=objections,
             progress=report,
         )
-        source = _source(protocol, tested, found, folder, args, report)
+        source = _source(predictor, folder, args, report)
         result = run_protocol(protocol, tested, found, source, how)
         if args.output is not None:
             save_json(folder / FILE, result.to_dict(_command(args)))
@@ -178,24 +181,42 @@ def _place(args: argparse.Namespace) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _source(
-    protocol: Protocol, tested: EvaluationSet, found: Found, folder: Path, args: argparse.Namespace, report: Any
-) -> Source:
+def _source(predictor: Predictor, folder: Path, args: argparse.Namespace, report: Any) -> Source:
     """Where predictions come from, as the flags say."""
-    from covfast.protocols import FolderSource, ModelSource, Predictor
+    from covfast.protocols import FolderSource, ModelSource
 
     if args.predictions is not None:
-        return FolderSource(args.predictions, tested)
+        return FolderSource(args.predictions, predictor.tested)
     arguments = options.segmenter_arguments(args)
     model = arguments.pop("model")
-    window = None if args.input_window is None else tuple(args.input_window)
     return ModelSource(
-        Predictor(protocol, tested, found.part, window, args.intensity),
-        model if args.recipe is None else lambda fold: _train(args, tested, fold, report),
+        predictor,
+        model if args.recipe is None else lambda fold: _train(args, predictor.tested, fold, report),
         folder,
         segmenter=arguments,
         progress=report,
     )
+
+
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of the recipe's keys; a device of "auto" is left to the recipe."""
+    device = {} if args.device == "auto" else {"run.device": args.device}
+    threads = {} if args.threads is None else {"threads": args.threads}
+    return {"run.package": False, **device, **threads}
+
+
+def _training(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe as it will be trained, on devices that are there: torch's for the training, the engine's to predict.
+
+    Raises: BackendUnavailable, DeviceError, FormatError, ValueRangeError.
+    """
+    from covfast.ops import null
+    from covfast.train import check_device, read_recipe
+
+    table = read_recipe(args.recipe, _changes(args))
+    check_device(table)
+    null([], device=args.device)
+    return table
 
 
 def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: Any) -> Path:
@@ -205,29 +226,31 @@ def _train(args: argparse.Namespace, tested: EvaluationSet, fold: Fold, report: 
     number = fold.number if len(tested.folds) > 1 else None
     out = Path(args.output) / "training"
     log.warning("fold %d: training by %s", fold.number, file_name(args.recipe))
-    weights = train(args.recipe, args.data, out, {"run.package": False}, fold=number, progress=report)
+    weights = train(args.recipe, args.data, out, _changes(args), fold=number, progress=report)
     return package(weights.parent)
 
 
-def _recipe_objections(args: argparse.Namespace, protocol: Protocol, found: Found) -> list[str]:
-    """Why a recipe does not train on the protocol's split, if so.
+def _recipe_objections(table: Mapping[str, Any], predictor: Predictor) -> list[str]:
+    """Why what a recipe trains on is not what the protocol's models saw, if so.
 
-    Raises: FormatError, ValueRangeError: the recipe; one whose package cannot label the protocol's cases.
+    Raises: ValueRangeError: its package cannot label the protocol's cases, or has other labels.
     """
-    from covfast.train import read_recipe
-    from covfast.train.publish import require_labels
+    from covfast.train.promise import further_data, promised
 
-    table = read_recipe(args.recipe)
-    require_labels(table, is_picture=found.part.is_picture)
-    return [] if _trains_on_split(table, protocol) else ["a recipe that trains on another split"]
+    labels = promised(table, is_picture=predictor.part.is_picture)
+    if labels is not None:
+        predictor.refuse_labels(labels.names, labels.finds_infection)
+    further = ", ".join(further_data(table))
+    reasons = [] if _trains_on_split(table, predictor.protocol) else ["a recipe that trains on another split"]
+    return reasons + ([f"a recipe that trains on further data: {further}"] if further else [])
 
 
 def _trains_on_split(table: Mapping[str, Any], protocol: Protocol) -> bool:
     """Whether a recipe trains on the protocol's training cases: a published fold, or all slices of COVID-SemiSeg's."""
     split = table["split"]
     if split.get("published"):
-        names = f"miniseg-{split['published']}", *(f"{split['published']}-{part}" for part in _PARTS)
-        return protocol.name in names
+        name = split["published"]
+        return protocol.name in (name, f"miniseg-{name}", *(f"{name}-{part}" for part in _PARTS))
     folder = table.get("data", {}).get("folder", "")
     return protocol.name == "semiseg" and folder.endswith(_SEMISEG_TRAINING) and split["folds"] == 1
 

@@ -80,14 +80,24 @@ class Predictor:
         if self.intensity == "window" and segmenter.takes_hu:
             got = "'window' with a model that takes HU"
             raise ValueRangeError(describe("intensity", got, "'hu', or a model with labels of its own"))
-        if self.part.is_picture and not segmenter.finds_infection:
-            names = ", ".join(name for value, name in segmenter.names.items() if value)
-            raise ValueRangeError(describe("model", f"one of {names}", f"one of infection for {self.protocol.name}"))
+        self.refuse_labels(segmenter.names, segmenter.finds_infection)
+
+    def refuse_labels(self, names: Mapping[int, str], finds_infection: bool) -> None:
+        """The same of a model's labels alone, also of one that is not trained yet.
+
+        Args:
+            names: value -> label.
+            finds_infection: whether the model looks for lungs and infection, not for labels of its own.
+        Raises: ValueRangeError: labels that are not the protocol's.
+        """
+        if self.part.is_picture and not finds_infection:
+            own = ", ".join(name for value, name in names.items() if value)
+            raise ValueRangeError(describe("model", f"one of {own}", f"one of infection for {self.protocol.name}"))
         if self.tested.truth_value is not None:
             expected = "--predictions with probability maps of this class"
             raise ValueRangeError(describe("model", f"one of infection for {self.protocol.name}", expected))
-        if not segmenter.finds_infection and self.protocol.convention == "ctseg":
-            _values(self.tested, segmenter.names)
+        if not finds_infection and self.protocol.convention == "ctseg":
+            _values(self.tested, names)
 
     def _write_slice(self, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
         image = read_drawing(files.image)

@@ -88,6 +88,17 @@ def task3_folds(source: str) -> tuple[Fold, ...]:
     return tuple(Fold(fold.number, (*train, *fold.train), fold.test) for fold in task1_folds())
 
 
+def volume_folds(name: str) -> tuple[Fold, ...]:
+    """Folds by the name that a training recipe has for them: "task1", "task1-82", "task2-SOURCE" or "task3-SOURCE".
+
+    Of Task 2 the source's own validation cases are tested. Raises: ValueRangeError: as `task2_fold`.
+    """
+    task, _, rest = name.partition("-")
+    if task == "task2":
+        return (task2_fold(rest),)
+    return task3_folds(rest) if task == "task3" else task1_folds(swapped=rest == "82")
+
+
 def miniseg_folds(name: str) -> tuple[Fold, ...]:
     """Folds of "ct100" (images), "p9", "p20" or "p1110" (volumes). Raises: ValueRangeError: another set."""
     groups = [tuple(group) for group in miniseg_counts(name)]

@@ -51,12 +51,11 @@ def train(
             of other data.
     """
     table, folder, source = read_recipe(recipe, set), Path(out), Path(data)
-    try:
-        import torch
-    except ImportError as error:
-        raise BackendUnavailable(describe("train", "no torch", "torch", 'pip install "covfast[train]"')) from error
+    check_device(table)
     if not source.is_dir():
         raise FormatError(describe("data", repr(file_name(source)), "a folder"))
+    import torch
+
     torch.set_num_threads(int(table["threads"]))
     if fold is None:
         return _train_one(table, source, folder, progress)
@@ -67,6 +66,21 @@ def train(
     if not str(fold).isdigit():
         raise ValueRangeError(describe("fold", repr(fold), "a number or all"))
     return _train_one(with_fold(table, int(fold)), source, folder / f"fold_{int(fold)}", progress)
+
+
+def check_device(table: Recipe) -> None:
+    """Refuse a recipe that cannot be trained here, before anything of it is.
+
+    Raises:
+        BackendUnavailable: torch is not installed.
+        DeviceError: `run.device` is absent.
+        ValueRangeError: `run.device` is the name of none.
+    """
+    try:
+        from covfast.train.distributed import choose_device
+    except ImportError as error:
+        raise BackendUnavailable(describe("train", "no torch", "torch", 'pip install "covfast[train]"')) from error
+    choose_device(table["run"]["device"])
 
 
 def package(run: str | os.PathLike[str]) -> Path:

@@ -16,7 +16,7 @@ from covfast.models.relation import RelationUNet
 from covfast.models.state_dict import load_checked
 from covfast.models.transfer import Strategy
 from covfast.models.unet import PlainUNet, ResidualEncoderUNet, UNet
-from covfast.train.recipe import Recipe
+from covfast.train.recipe import Recipe, value_classes
 from covfast.train.systems.unet import topology
 from covfast.train.volumes import SEPARATE
 from covfast.volume import CANONICAL
@@ -42,15 +42,14 @@ def volumes(table: Recipe, facts: Mapping[str, Any], tensors: Mapping[str, Tenso
     """
     module = network(table, int(facts["classes"]))
     load_checked(module, tensors, name, f"a {type(module).__name__}")
-    values = label_values(table["data"]["classes"], int(facts["classes"]))
+    values = label_values(value_classes(table["data"]), int(facts["classes"]))
     settings = settings_of(table, facts["normalisation_hu"], values)
-    names = table["data"]["names"]
     return Checkpoint(
         module,
         recipe(settings, ()),
         "covfast",
         (_CLIPPED,) if settings.normalises_first and any(settings.spacing_mm) else (),
-        labels={value: names.get(str(value), f"label {value}") for value in sorted(set(values) - {0})},
+        labels=label_names(table["data"], values),
         input_shape=(1, 1, *table["patch"]["size"]),  # smaller ones leave its norms a voxel or two at the bottom
         multiple=module.multiple,
     )
@@ -105,7 +104,12 @@ def settings_of(table: Recipe, normalisation_hu: Sequence[float], values: Sequen
     )
 
 
-def label_values(classes: Mapping[str, int], count: int) -> tuple[int, ...]:
+def label_names(data: Mapping[str, Any], values: Sequence[int]) -> dict[int, str]:
+    """Names of the values of a package's labels, as a recipe's `data` table gives them."""
+    return {value: data["names"].get(str(value), f"label {value}") for value in sorted(set(values) - {0})}
+
+
+def label_values(classes: Mapping[int, int], count: int) -> tuple[int, ...]:
     """The value in the training masks of each class 0 .. count - 1, the lowest of several; 0 of one that has none.
 
     Args:
@@ -114,5 +118,5 @@ def label_values(classes: Mapping[str, int], count: int) -> tuple[int, ...]:
     """
     if not classes:
         return tuple(range(count))
-    found = {kind: [int(value) for value, own in classes.items() if own == kind] for kind in range(1, count)}
+    found = {kind: [value for value, own in classes.items() if own == kind] for kind in range(1, count)}
     return (0, *(min(found[kind], default=0) for kind in range(1, count)))

@@ -162,3 +162,20 @@ def fold_count(table: Recipe) -> int:
     if "folds" not in table.get("split", {}):
         raise ValueRangeError(describe("fold", f"system {table['system']}", "a system with split.folds"))
     return int(table["split"]["folds"])
+
+
+def value_classes(data: Mapping[str, Any]) -> dict[int, int]:
+    """Value in the masks -> class, of a recipe's `data` table: `classes`, or else `names` in the order of their values.
+
+    Empty where it has neither: then values are classes.
+
+    Raises:
+        ValueRangeError: A value that is no whole number.
+    """
+    for key in ("classes", "names"):
+        if not all(value.isdigit() for value in data[key]):
+            raise ValueRangeError(describe(f"data.{key}", list(data[key]), "values in the masks, whole numbers"))
+    if data["classes"]:
+        return {int(value): kind for value, kind in data["classes"].items()}
+    named = sorted(int(value) for value in data["names"])
+    return {value: kind for kind, value in enumerate([0, *(value for value in named if value)])} if named else {}

@@ -130,7 +130,10 @@ MINISEG: Schema = {
     "augmentation.crop": part(0.5),
     "augmentation.flip": part(0.5),
     **RUN,
+    "run.validate_every": whole(-1, -1),
+    "run.keep": choice("fidelity", "last", "best", default="fidelity"),
 }
+"""Of `run.validate_every` -1 is once an epoch; "fidelity" leaves the kept weights to code or paper."""
 
 _INFNET_INPUT: Schema = {
     "input.size": multiple_of(32, 352, 32, 2048),
@@ -185,6 +188,9 @@ INFNET_MULTICLASS: Schema = {
     **RUN,
 }
 
+_SOURCES = ("structseg", "nsclc-lung", "msd", "nsclc-pe")
+"""Data sets of other diseases with a published split, as `covfast.protocols.splits` calls them."""
+
 UNET: Schema = {
     **COMMON,
     "data.images": place(),
@@ -196,7 +202,9 @@ UNET: Schema = {
     "data.window_hu": numbers([], ascending=True),
     "data.spacing_mm": numbers([], low=0.01),
     "data.normalisation_hu": numbers([], ascending=True),
-    "split.published": choice("", "task1", "task1-82", default=""),
+    "split.published": choice(
+        "", "task1", "task1-82", *(f"task{task}-{source}" for task in (2, 3) for source in _SOURCES), default=""
+    ),
     **FOLDS,
     "model.kind": choice("plain", "residual", default="plain"),
     "model.rank": whole(3, 2, 3),
@@ -219,7 +227,8 @@ UNET: Schema = {
     "augmentation.flip_axes": wholes([0, 1, 2], low=0),
     **RUN,
 }
-"""Empty lists leave the choice to the cases: voxel size as it is, network, patch and batch from nnU-Net's planning."""
+"""Empty lists leave the choice to the cases: voxel size as it is, network, patch and batch from nnU-Net's planning.
+`data.classes`, or else `data.names`, lists the values that masks may hold beside 0; without both values are classes."""
 
 _DUAL: Schema = {
     **{key: rule for key, rule in UNET.items() if key not in ("model.kind", "model.rank", "model.budget_gib")},
@@ -229,10 +238,15 @@ _DUAL: Schema = {
     "optimisation.batch": whole(2, 1),
     "sources.images": place(named=True),
     "sources.labels": place(named=True),
+    "sources.classes": Key(int, {}, 1, 254, named=True),
+    "sources.published": Key(str, {}, choices=_SOURCES, named=True),
     "pretraining.epochs": whole(1000, 1),
     "pretraining.rate": positive(1e-2),
     "run.interval": whole(250, 1),
 }
+
+"""Masks of a source hold lesions of one kind, value 1, or the kinds 1 to its number in `sources.classes`. Of
+one named in `sources.published` the training cases of that split of Task 2 train, of others all."""
 
 TRANSFER: Schema = {
     **_DUAL,

@@ -161,7 +161,7 @@ def prepare(cases: Sequence[Case], folder: Path, how: Preparation | None = None)
         folder: for NAME.image.npy, NAME.labels.npy, NAME.places.npy and index.json, which is written last.
         how: defaults of `Preparation` if None.
     Raises: FormatError: a file that cannot be read; GeometryError: image and labels on two grids; ValueRangeError: a
-        name, a label outside the classes, or no foreground; OutputError: no space. Messages name the case.
+        name, a label outside the classes, or no foreground; OutputError: no space. Messages name the file or the case.
     """
     how = how or Preparation()
     _check_names(cases)
@@ -204,7 +204,7 @@ def read_case(case: Case, how: Preparation) -> tuple[Floats, Labels, tuple[float
     hu = np.ascontiguousarray(geometry.to_canonical(volume.hu), np.float32)
     if how.window_hu is not None:
         hu = np.clip(hu, np.float32(how.window_hu[0]), np.float32(how.window_hu[1]))
-    labels = np.ascontiguousarray(geometry.to_canonical(_as_classes(case.name, mask.labels, how.classes)))
+    labels = np.ascontiguousarray(geometry.to_canonical(_as_classes(case, mask.labels, how.classes)))
     spacing_mm = geometry.canonical().spacing_mm
     if how.spacing_mm is None:
         return hu, labels, spacing_mm
@@ -260,13 +260,15 @@ def _grid(case: Case, array: npt.NDArray[Any]) -> Geometry:
     return Geometry.from_spacing(array.shape, case.spacing_mm)
 
 
-def _as_classes(name: str, labels: Labels, classes: Mapping[int, int] | None) -> Labels:
+def _as_classes(case: Case, labels: Labels, classes: Mapping[int, int] | None) -> Labels:
     if classes is None:
         return labels
     found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
     strange = [value for value in found if value not in classes]
     if strange:
-        raise ValueRangeError(describe(f"labels of {name}", strange, f"values of {sorted(classes)}"))
+        name = case.labels.name if isinstance(case.labels, Path) else f"labels of {case.name}"
+        hint = "data.names or data.classes say what masks hold, of sources sources.classes"
+        raise ValueRangeError(describe(name, f"the labels {strange}", f"only {sorted(classes)}", hint))
     table = np.zeros(256, np.uint8)
     for value, kind in classes.items():
         table[value] = kind

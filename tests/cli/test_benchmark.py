@@ -10,14 +10,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from protocol_folders import save_ctseg, save_predictions, save_semiseg
+from label_files import lungs_with_infection, save_labels
+from protocol_folders import image_of, save_ctseg, save_image, save_predictions, save_semiseg
 
 import covfast
 from covfast.cli import main
-from covfast.cli.benchmark import _trains_on_split
+from covfast.cli.benchmark import _recipe_objections, _trains_on_split
+from covfast.errors import ValueRangeError
 from covfast.phantom import Phantom
-from covfast.protocols import PROTOCOLS
-from covfast.protocols.splits import ctseg_cases, task1_folds
+from covfast.protocols import PROTOCOLS, Predictor, part
+from covfast.protocols.splits import ctseg_cases, task1_folds, task2_fold
 from covfast.train.recipe import read_recipe
 from covfast.volume import Segmentation, Volume
 
@@ -192,30 +194,70 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
 
 
 def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
+    pytest.importorskip("torch")
     import covfast.train
     from covfast.models.store import find
 
     seen = []
 
     def train(recipe, data, out, changes, *, fold, progress) -> Path:
-        assert changes == {"run.package": False}
+        assert changes == {"run.package": False, "run.device": "cpu", "threads": 1}
         seen.append((recipe, Path(out).name, fold))
         return Path(out) / f"fold_{fold}" / "tiny.pt"
 
     monkeypatch.setattr(covfast.train, "train", train)
     monkeypatch.setattr(covfast.train, "package", lambda run: find(model))
+    how = ("--threads", 1, "-d", "cpu")
     save_ctseg(tmp_path / "data", ("coronacases_008", "coronacases_009"))
-    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", "--threads", 1)
+    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", *how)
     code, out, _ = run("task1-infection", *words)
     assert code == 8  # no lungs in these blocks, and 18 cases are missing
     assert seen == [("unet", "training", number) for number in range(5)]
     save_semiseg(tmp_path, range(3))
     for recipe, is_split in (("infnet", True), ("semi-infnet", True), ("miniseg-infection", False)):
-        words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, "--threads", 1)
+        words = ("--data", tmp_path, "--recipe", recipe, "-o", tmp_path / recipe, *how)
         code, out, err = run("semiseg", *words)
         assert code == 0, err
         assert seen[-1] == (recipe, "training", None)
         assert ("a recipe that trains on another split" in out) is not is_split
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["-d", "cuda:99"], 7, "cuda:99"),  # neither torch nor the engine has that many
+        (["-d", "moon"], 2, "run.device: got 'moon'"),
+        (["--threads", "0"], 2, "threads: got 0"),
+    ],
+)
+def test_a_device_or_threads_that_no_training_has_are_refused_before_it(
+    run, tmp_path: Path, monkeypatch, words: list[str], code: int, text: str
+) -> None:
+    pytest.importorskip("torch")
+    import covfast.train
+
+    monkeypatch.setattr(covfast.train, "train", lambda *_, **__: pytest.fail("trained"))
+    save_ctseg(tmp_path / "data")
+    given = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out")
+    found, _, err = run("task1-infection", *given, *words)
+    assert found == code
+    assert text in err
+
+
+def test_the_device_of_the_prediction_is_looked_for_before_the_training(run, tmp_path: Path, monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    import covfast.train
+
+    if any(one.device == "cuda" and one.missing is None for one in covfast.backends()):
+        pytest.skip("the engine has CUDA")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(covfast.train, "train", lambda *_, **__: pytest.fail("trained"))
+    save_ctseg(tmp_path / "data")
+    words = ("--data", tmp_path / "data", "--recipe", "unet", "-o", tmp_path / "out", "-d", "cuda")
+    code, _, err = run("task1-infection", *words)
+    assert code == 7
+    assert "device: got 'cuda'" in err
 
 
 @pytest.mark.parametrize(
@@ -233,6 +275,68 @@ def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, 
 def test_each_shipped_recipe_trains_on_the_split_of_its_protocols(recipe: str, protocols: set[str]) -> None:
     table = read_recipe(recipe)
     assert {name for name, protocol in PROTOCOLS.items() if _trains_on_split(table, protocol)} == protocols
+
+
+@pytest.mark.parametrize(
+    ("published", "protocols"),
+    [
+        ("task2-structseg", {"task2-structseg-lung", "task2-structseg-gtv"}),
+        ("task2-nsclc-lung", {"task2-nsclc-lung"}),
+        ("task3-nsclc-pe", {"task3-nsclc-pe"}),
+        ("task3-msd", {"task3-msd"}),
+    ],
+)
+def test_splits_of_tasks_2_and_3_are_those_of_their_protocols(published: str, protocols: set[str]) -> None:
+    table = read_recipe("unet", {"split.published": published})
+    assert {name for name, protocol in PROTOCOLS.items() if _trains_on_split(table, protocol)} == protocols
+
+
+def objections(recipe: str, protocol: str, changes: dict[str, Any] | None = None) -> list[str]:
+    """Of a recipe on the first set of a protocol."""
+    pytest.importorskip("torch")
+    tested = PROTOCOLS[protocol].set_called(None)
+    table = read_recipe(recipe, changes)
+    return _recipe_objections(table, Predictor(PROTOCOLS[protocol], tested, part(tested.data, tested.part)))
+
+
+@pytest.mark.parametrize("recipe", ["transfer", "relation"])
+def test_a_recipe_of_further_data_is_not_comparable(recipe: str) -> None:
+    told = "a recipe that trains on further data: msd, structseg, nsclc"
+    assert objections(recipe, "task1-infection") == [told]
+    assert objections(recipe, "task3-msd") == ["a recipe that trains on another split", told]
+    assert objections("transfer", "task1-infection", {"strategy.name": "scratch"}) == []
+    assert objections("unet", "task1-infection") == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "protocol", "told"),
+    [
+        ("unet", {}, "task1-lung", "the labels 'infection', expected 'left lung' and 'right lung'"),
+        ("unet", {}, "task1-union", "the labels 'infection'"),
+        ("unet", {"data.names": {"1": "left lung", "2": "right lung"}}, "task1-infection", "expected 'infection'"),
+        ("miniseg-lung", {}, "task1-lung", "the labels 'lung'"),
+        ("miniseg-lung", {}, "semiseg", "one of lung"),
+        ("miniseg-ggo", {}, "task1-union", "types of lesions that another model finds"),
+        ("infnet", {}, "semiseg-ggo", "one of infection"),
+    ],
+)
+def test_labels_that_are_not_the_protocols_are_refused_before_training(
+    recipe: str, changes: dict[str, Any], protocol: str, told: str
+) -> None:
+    with pytest.raises(ValueRangeError, match=told):
+        objections(recipe, protocol, changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.names": {"1": "left lung", "2": "right lung"}},
+        {"data.names": {"1": "a", "2": "b"}},  # as many, in this order
+        {"data.names": {}},  # what the masks hold is not known yet
+    ],
+)
+def test_labels_that_can_be_the_protocols_are_not(changes: dict[str, Any]) -> None:
+    assert objections("unet", "task1-lung", changes) == []
 
 
 def test_slices_of_semiseg_in_folds_are_another_split() -> None:
@@ -275,6 +379,27 @@ def test_a_recipe_of_volumes_is_trained_packed_and_measured(run, tmp_path: Path)
     assert result["folds"][0]["model"]["name"] == "tiny"
     assert len(result["folds"][0]["cases"]) == 4
     assert result["is_comparable"]
+
+
+def test_task_2_trains_on_its_source_and_is_measured_on_covid(run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    save_ctseg(tmp_path / "data")
+    folder, labels = tmp_path / "data/Task06_Lung", lungs_with_infection()
+    fold = task2_fold("msd")
+    for case in (*fold.train, *fold.test):
+        save_image(folder / "imagesTr" / f"{case}.nii.gz", image_of(case, labels))
+        save_labels(folder / "labelsTr" / f"{case}.nii.gz", (labels == 3).astype(np.uint8))
+    text = RECIPE.replace("COVID-19-CT-Seg/COVID-19-CT-Seg_20cases", "Task06_Lung/imagesTr")
+    text = text.replace("COVID-19-CT-Seg/Infection_Mask", "Task06_Lung/labelsTr").replace("task1-82", "task2-msd")
+    (tmp_path / "tiny.toml").write_text(text)
+    words = ("--data", tmp_path / "data", "--recipe", tmp_path / "tiny.toml", "-o", tmp_path / "out", "--threads", 1)
+    code, _, err = run("task2-msd", *words)
+    assert code == 0, err
+    result = json.loads((tmp_path / "out/benchmark.json").read_text(encoding="utf-8"))
+    assert len(result["folds"][0]["cases"]) == 20
+    assert result["is_comparable"]
+    splits = json.loads((tmp_path / "out/training/run.json").read_text(encoding="utf-8"))["stages"]["tiny"]["splits"]
+    assert (splits["training"], splits["validation"]) == (list(fold.train), list(fold.test))
 
 
 @pytest.mark.parametrize(("name", "told"), [("infnet-multiclass", "without a recipe"), ("unet", "cases are pictures")])

@@ -19,7 +19,9 @@ from covfast.protocols.splits import (
     task1_folds,
     task2_fold,
     task3_folds,
+    volume_folds,
 )
+from covfast.train.schema import TRANSFER, UNET
 
 SOURCES = ("structseg", "nsclc-lung", "msd", "nsclc-pe")
 FILES = {
@@ -65,6 +67,18 @@ def test_task2_and_task3_have_the_published_sizes(source: str, sizes: tuple[int,
         assert len(joined.train) == sizes[0] + 4
         assert set(joined.train) == {*fold.train, *few.train}
         assert joined.test == few.test
+
+
+def test_every_split_of_volumes_that_a_recipe_may_name_is_a_published_one() -> None:
+    names = [name for name in UNET["split.published"].choices if name]
+    assert len(names) == 10
+    found = {name: volume_folds(name) for name in names}
+    assert found["task1"] == task1_folds()
+    assert found["task1-82"] == task1_folds(swapped=True)
+    for source in SOURCES:
+        assert found[f"task2-{source}"] == (task2_fold(source),)
+        assert found[f"task3-{source}"] == task3_folds(source)
+    assert set(TRANSFER["sources.published"].choices) == set(SOURCES)
 
 
 @pytest.mark.parametrize(

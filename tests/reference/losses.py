@@ -26,6 +26,32 @@ def bce(logits: Array, target: Array) -> Array:
     return -(target * np.log(p) + (1.0 - target) * np.log(1.0 - p))
 
 
+def soft_cross_entropy(logits: Array, target: Array, weight: float = 1.0) -> float:
+    log_p, t = np.log(softmax(logits)), target[:, 0]
+    total = mass = 0.0
+    for n, y, x in np.ndindex(t.shape):
+        shares = (1.0 - t[n, y, x], weight * t[n, y, x])
+        total -= sum(share * log_p[n, c, y, x] for c, share in enumerate(shares))
+        mass += sum(shares)
+    return float(total / mass)
+
+
+def soft_dice(logits: Array, target: Array, smooth: float = 1.0) -> float:
+    p, t = softmax(logits)[:, 1], target[:, 0]
+    both = sum(float((p[n] * t[n]).sum()) for n in range(len(t)))
+    mass = sum(float(p[n].sum() + t[n].sum()) for n in range(len(t)))
+    return 1.0 - (2.0 * both + smooth) / (mass + smooth)
+
+
+def supervised(outputs: Sequence[Array], target: Array, weight: float, auxiliary: float) -> float:
+    total = 0.0
+    for level, logits in enumerate(outputs):
+        share = auxiliary if level else 1.0
+        total += share * soft_cross_entropy(logits, target, weight)
+        total += share * soft_dice(logits, target)
+    return total
+
+
 def foreground_dice(logits: Array, target: Array, batch_dice: bool, smooth: float = 1e-5) -> float:
     p = softmax(logits)
     groups = [range(len(logits))] if batch_dice else [[n] for n in range(len(logits))]

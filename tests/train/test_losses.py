@@ -36,10 +36,6 @@ def pictures(seed: int, side: int = 40) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=mask.shape), mask
 
 
-def probability(logits: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(logits[:, 0] - logits[:, 1]))
-
-
 def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
@@ -47,18 +43,25 @@ def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
 @pytest.mark.parametrize("weight", [1.0, 2.5])
 def test_cross_entropy_equals_the_reference(weight: float) -> None:
     logits, target = sample(0)
-    p, t = probability(logits), target[:, 0]
-    terms = -(weight * t * np.log(p) + (1 - t) * np.log(1 - p))
-    expected = terms.sum() / (weight * t + 1 - t).sum()
+    expected = reference.soft_cross_entropy(logits, target, weight)
     found = losses.soft_cross_entropy(*tensors(logits, target), weight)
     assert found.item() == pytest.approx(expected, rel=EXACT)
 
 
 def test_dice_equals_the_reference() -> None:
     logits, target = sample(1)
-    p, t = probability(logits), target[:, 0]
-    expected = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+    expected = reference.soft_dice(logits, target)
     assert losses.soft_dice(*tensors(logits, target)).item() == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize(("weight", "auxiliary"), [(1.0, 0.4), (2.0, 0.4), (2.0, 0.0)])
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_supervised_equals_the_reference(outputs: int, weight: float, auxiliary: float) -> None:
+    _, target = sample(15)
+    levels = [sample(seed)[0] for seed in range(16, 16 + outputs)]
+    expected = reference.supervised(levels, target, weight, auxiliary)
+    found = losses.supervised(tensors(*levels), torch.from_numpy(target), weight, auxiliary)
+    assert found.item() == pytest.approx(expected, rel=EXACT)
 
 
 @pytest.mark.parametrize("batch_dice", [False, True])
@@ -134,17 +137,21 @@ def test_miniseg_loss_equals_the_reference() -> None:
 
 
 LABELS = torch.from_numpy(labelled(9, 2, (4, 3))[1])
+SOFT = LABELS[:, None].double() * 0.8
 MASK = torch.from_numpy(pictures(9, 34)[1][:1, :, ::3, ::3].copy())
 GRADIENTS: dict[str, tuple[tuple[int, ...], Callable[[torch.Tensor], torch.Tensor]]] = {
-    "soft_cross_entropy": ((2, 2, 4, 3), lambda x: losses.soft_cross_entropy(x, LABELS[:, None].double() * 0.8, 2.0)),
-    "soft_dice": ((2, 2, 4, 3), lambda x: losses.soft_dice(x, LABELS[:, None].double() * 0.8)),
+    "soft_cross_entropy": ((2, 2, 4, 3), lambda x: losses.soft_cross_entropy(x, SOFT, 2.0)),
+    "soft_dice": ((2, 2, 4, 3), lambda x: losses.soft_dice(x, SOFT)),
+    "supervised": ((2, 2, 4, 3), lambda x: losses.supervised([x], SOFT, 2.0)),
+    "supervised_auxiliary": ((2, 2, 4, 3), lambda x: losses.supervised([x, 2 * x, x.flip(-1)], SOFT, 2.0, 0.4)),
     "dice_cross_entropy": ((2, 2, 4, 3), lambda x: losses.dice_cross_entropy(x, LABELS)),
     "batch_dice": ((2, 2, 4, 3), lambda x: losses.dice_cross_entropy(x, LABELS, batch_dice=True)),
     "deep_supervision": ((2, 2, 4, 3), lambda x: losses.deep_supervision([x, x[..., ::2, :1]], LABELS, weights=[2, 1])),
     "structure_code": ((1, 1, 12, 12), lambda x: losses.structure_loss(x, MASK, "code")),
     "structure_paper": ((1, 1, 12, 12), lambda x: losses.structure_loss(x, MASK, "paper")),
     "edge": ((1, 1, 12, 12), lambda x: losses.edge_loss(x, MASK)),
-    "multiclass": ((2, 2, 4, 3), lambda x: losses.multiclass_bce(x, LABELS)),
+    "multiclass_code": ((2, 2, 4, 3), lambda x: losses.multiclass_bce(x, LABELS, "code")),
+    "multiclass_paper": ((2, 2, 4, 3), lambda x: losses.multiclass_bce(x, LABELS, "paper")),
     "miniseg": ((2, 2, 4, 3), lambda x: losses.miniseg_loss([x, 2 * x], LABELS, torch.tensor([1.5, 6.0]))),
 }
 

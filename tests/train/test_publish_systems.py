@@ -335,9 +335,9 @@ def test_runs_that_cannot_be_packed_are_refused(runs: Runs, tmp_path: Path) -> N
     ("classes", "count", "values"),
     [
         ({}, 3, (0, 1, 2)),
-        ({"0": 0, "2": 1}, 2, (0, 2)),
-        ({"0": 0, "7": 1, "4": 1, "5": 2}, 3, (0, 4, 5)),
-        ({"0": 0, "3": 2}, 3, (0, 0, 3)),
+        ({0: 0, 2: 1}, 2, (0, 2)),
+        ({0: 0, 7: 1, 4: 1, 5: 2}, 3, (0, 4, 5)),
+        ({0: 0, 3: 2}, 3, (0, 0, 3)),
     ],
 )
 def test_labels_are_the_values_of_the_training_masks(classes: Any, count: int, values: Any) -> None:

@@ -15,11 +15,12 @@ torch = pytest.importorskip("torch")
 from training import DUAL, INFNET, PATCHES, RUNS, SEMISEG, lesion_folders, same, save, semiseg_folder  # noqa: E402
 
 from covfast.errors import FormatError, ValueRangeError, WeightsError  # noqa: E402
+from covfast.protocols.splits import Fold  # noqa: E402
 from covfast.train import read_recipe, train  # noqa: E402
 from covfast.train.data import doctor_slices  # noqa: E402
 from covfast.train.distributed import Share  # noqa: E402
 from covfast.train.losses import one_hot_channels  # noqa: E402
-from covfast.train.systems import cases, infnet, infnet_multiclass, miniseg, semi_infnet, unet  # noqa: E402
+from covfast.train.systems import cases, infnet, infnet_multiclass, miniseg, semi_infnet, transfer, unet  # noqa: E402
 from covfast.train.systems.base import Epochs, fold_sides  # noqa: E402
 from covfast.train.systems.edges import mask_edge  # noqa: E402
 from covfast.train.systems.pictures import Part, Pictures  # noqa: E402
@@ -236,6 +237,42 @@ def test_miniseg_flips_rows_as_the_code_or_columns_as_the_paper(data: Path, fide
     assert torch.equal(batch["y"][0], y.flip(axis)[0].long())
 
 
+@pytest.mark.parametrize(
+    ("changes", "every", "keep"),
+    [
+        ({}, 12, "last"),
+        ({"fidelity": "paper"}, 12, "best"),
+        ({"fidelity": "paper", "run.keep": "last"}, 12, "last"),
+        ({"fidelity": "code", "run.keep": "best"}, 12, "best"),
+        ({"fidelity": "paper", "run.validate_every": 5}, 5, "best"),
+        ({"fidelity": "paper", "run.validate_every": 0}, 0, "last"),
+    ],
+)
+def test_miniseg_keeps_the_epoch_of_code_or_paper_unless_the_recipe_says_which(
+    changes: dict[str, Any], every: int, keep: str
+) -> None:
+    table = read_recipe("miniseg-paper", changes)
+    found = miniseg.chosen_epoch(table, 12)
+    assert (found["validate_every"], found["keep"]) == (every, keep)
+    assert {**found, "validate_every": -1, "keep": ""} == {**table["run"], "validate_every": -1, "keep": ""}
+
+
+def test_miniseg_without_a_held_out_side_keeps_the_last_epoch(data: Path) -> None:
+    run = miniseg_system(data, **{"fidelity": "paper", "run.validate_every": -1}).table["run"]
+    assert (run["validate_every"], run["keep"]) == (0, "last")
+
+
+def test_miniseg_as_the_paper_is_looked_at_once_an_epoch_and_keeps_the_best(data: Path, tmp_path: Path) -> None:
+    changes = {"fidelity": "paper", "run.validate_every": -1, "optimisation.epochs": 2, "optimisation.scales": [1.0]}
+    train("miniseg-paper", data, tmp_path, {**RUNS["miniseg-paper"], **changes})
+    stage = json.loads((tmp_path / "run.json").read_text())["stages"]["miniseg-paper"]
+    assert (stage["recipe"]["run"]["validate_every"], stage["recipe"]["run"]["keep"]) == (2, "best")
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:] if row.split(",")[-1]] == ["2", "4"]
+    kept = torch.load(tmp_path / "miniseg-paper.pt", weights_only=True)
+    assert same(kept, torch.load(tmp_path / "best.pt", weights_only=True))
+
+
 def test_epochs_pass_over_every_sample_and_restart_alike() -> None:
     order = Epochs(7, 3, seed=1, drops_last=False)
     first = torch.cat([order.indices(turn) for turn in range(order.length)])
@@ -328,6 +365,38 @@ def test_scan_without_a_mask_and_label_outside_the_classes_are_named(tmp_path: P
         train("unet", root, tmp_path / "b", PATCHES)
 
 
+def put_label(path: Path, value: int) -> None:
+    """One voxel of this value in a mask."""
+    mask = SimpleITK.ReadImage(str(path))
+    mask[0, 0, 0] = value
+    SimpleITK.WriteImage(mask, str(path))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder"), [("unet", "covid"), ("transfer", "covid"), ("transfer", "second"), ("relation", "second")]
+)
+def test_one_voxel_of_another_label_is_no_class_and_its_file_is_named(recipe: str, folder: str, tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data")
+    put_label(root / folder / "labels" / f"{folder}_1.nii.gz", 7)
+    with pytest.raises(ValueRangeError, match=rf"{folder}_1\.nii\.gz: got the labels \[7\], expected only \[0, 1\]"):
+        train(recipe, root, tmp_path / "out", RUNS[recipe])
+    assert not (tmp_path / "out" / "pretraining").exists()
+
+
+def test_labels_of_several_classes_are_declared(tmp_path: Path) -> None:
+    root = lesion_folders(tmp_path / "data")
+    for folder in ("covid", "second"):
+        for path in (root / folder / "labels").iterdir():
+            put_label(path, 2)
+    changes = {**RUNS["transfer"], "data.names": "{ 1 = 'lesion', 2 = 'nodule' }", "sources.classes": "{ second = 2 }"}
+    train("transfer", root, tmp_path / "out", changes)
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert [stages["pretraining"]["facts"][name]["classes"] for name in ("first", "second")] == [2, 3]
+    assert stages["lesion_representations"]["facts"]["classes"] == 3
+    with pytest.raises(ValueRangeError, match=r"sources\.classes: got \['third'\]"):
+        train("transfer", root, tmp_path / "other", {**changes, "sources.classes": {"third": 2}})
+
+
 def test_frozen_encoder_stays_what_pretraining_left(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     state = torch.load(train("transfer", data, out, RUNS["transfer"]), weights_only=True)
@@ -394,6 +463,15 @@ def test_source_may_have_any_name_and_a_batch_is_needed(data: Path, tmp_path: Pa
     assert (tmp_path / "transfer" / "prepared" / "sources" / "training" / "index.json").is_file()
     with pytest.raises(ValueRangeError, match=r"optimisation\.batch: got 0"):
         train("unet", data, tmp_path / "unet", {**PATCHES, "optimisation.batch": 0})
+
+
+def test_source_with_a_published_split_trains_on_its_training_side(data: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "volume_folds", lambda name: (Fold(0, ("first_0", "first_2"), ("first_1",)),))
+    train("transfer", data, tmp_path, {**RUNS["transfer"], "sources.published": {"first": "msd"}})
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["stages"]["pretraining"]["splits"]["first"] == ["first_0", "first_2"]
+    assert not any("first_1" in path for path in record["stages"]["pretraining"]["files"])
+    assert len(record["stages"]["pretraining"]["splits"]["second"]) == 3
 
 
 def test_relations_need_two_samples(data: Path, tmp_path: Path) -> None:

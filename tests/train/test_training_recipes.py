@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from covfast.errors import FormatError, ValueRangeError
-from covfast.train.recipe import RECIPES, fold_count, read_recipe, recipe_names, with_fold
+from covfast.train.recipe import RECIPES, fold_count, read_recipe, recipe_names, value_classes, with_fold
 from covfast.train.schema import SCHEMAS
 from covfast.train.systems import HOMES
 
@@ -145,3 +145,18 @@ def test_folds_are_checked() -> None:
         with_fold(table, 5)
     with pytest.raises(ValueRangeError, match=r"split\.folds"):
         fold_count(read_recipe("miniseg-lung"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "expected"),
+    [
+        ({}, {}, {}),
+        ({}, {"1": "infection"}, {0: 0, 1: 1}),
+        ({}, {"75": "b", "0": "none", "38": "a"}, {0: 0, 38: 1, 75: 2}),
+        ({"0": 0, "1": 0, "3": 1}, {"3": "infection"}, {0: 0, 1: 0, 3: 1}),
+    ],
+)
+def test_values_of_masks_are_those_that_a_recipe_lists(
+    classes: dict[str, int], names: dict[str, str], expected: dict[int, int]
+) -> None:
+    assert value_classes({"classes": classes, "names": names}) == expected

@@ -118,7 +118,7 @@ def test_classes_are_mapped_and_values_outside_are_refused(tmp_path: Path) -> No
     volumes = prepare(made(), tmp_path, Preparation(classes={0: 0, 1: 0, 2: 1}))
     np.testing.assert_array_equal(volumes.labels(0), scan(0)[1] == 2)
     assert volumes.classes == 2
-    with pytest.raises(ValueRangeError, match=r"labels of case_0: got \[2\], expected values of \[0, 1\]"):
+    with pytest.raises(ValueRangeError, match=r"labels of case_0: got the labels \[2\], expected only \[0, 1\]"):
         prepare(made(), tmp_path, Preparation(classes={0: 0, 1: 1}))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +10,8 @@ from typing import Any, cast
 from covfast.errors import FormatError, ValueRangeError, describe
 from covfast.io import read_labels
 from covfast.protocols.datasets import WINDOW_HU, case_name, files_by_case, only
-from covfast.protocols.splits import task1_folds
-from covfast.train.recipe import Recipe
+from covfast.protocols.splits import volume_folds
+from covfast.train.recipe import Recipe, value_classes
 from covfast.train.systems.base import fold_sides, require_validation
 from covfast.train.volumes import Case, CtNormalisation, Preparation, Volumes, prepare
 
@@ -71,12 +71,8 @@ def preparation(data: Mapping[str, Any]) -> Preparation:
             raise ValueRangeError(describe(f"data.{key}", data[key], f"{length} numbers, or none"))
     if data["normalisation_hu"] and data["normalisation_hu"][3] <= 0:
         raise ValueRangeError(describe("data.normalisation_hu", data["normalisation_hu"], "a deviation above 0"))
-    if not all(value.isdigit() for value in data["classes"]):
-        raise ValueRangeError(describe("data.classes", list(data["classes"]), "values in the masks, whole numbers"))
-    if not all(value.isdigit() for value in data["names"]):
-        raise ValueRangeError(describe("data.names", list(data["names"]), "values in the masks, whole numbers"))
     return Preparation(
-        classes={int(value): kind for value, kind in data["classes"].items()} or None,
+        classes=value_classes(data) or None,
         spacing_mm=tuple(data["spacing_mm"]) or None,
         window_hu=tuple(data["window_hu"]) or None,
         normalisation=CtNormalisation(*data["normalisation_hu"]) if data["normalisation_hu"] else None,
@@ -92,14 +88,19 @@ def case_sides(names: Sequence[str], split: Mapping[str, Any]) -> tuple[list[str
     """
     if not split["published"]:
         return fold_sides(names, split)
-    folds = task1_folds(swapped=split["published"] == "task1-82")
+    folds = volume_folds(split["published"])
     if split["fold"] >= len(folds):
         raise ValueRangeError(describe("split.fold", str(split["fold"]), f"0 to {len(folds) - 1}"))
     fold = folds[split["fold"]]
-    for case in (*fold.train, *fold.test):
-        if case not in names:
-            raise FormatError(describe(case, "no such case", f"every case of {split['published']}"))
+    require_cases(names, (*fold.train, *fold.test), split["published"])
     return list(fold.train), list(fold.test)
+
+
+def require_cases(names: Collection[str], wanted: Sequence[str], split: str) -> None:
+    """Raises: FormatError: a case of a published split is not there; the message names it."""
+    for case in wanted:
+        if case not in names:
+            raise FormatError(describe(case, "no such case", f"{len(wanted)} cases of {split}"))
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,12 @@ class MiniSegSystem(System):
     """
 
     def __init__(self, table: Recipe, pictures: Pictures, train: Sequence[str], held: Sequence[str] = ()) -> None:
-        super().__init__(table)
         settings = table["optimisation"]
         self.pictures, self.train, self.held = pictures, list(train), list(held)
         self.order = Epochs(len(self.train), settings["batch"], table["seed"])
-        self.turns = settings["epochs"] * len(settings["scales"]) * self.order.length
+        epoch = len(settings["scales"]) * self.order.length
+        super().__init__({**table, "run": chosen_epoch(table, epoch if held else 0)})
+        self.turns = settings["epochs"] * epoch
         self.mean, self.std = statistics(pictures, self.train)
         self.weights = class_weights(histogram(pictures, self.train))
 
@@ -122,6 +123,21 @@ class MiniSegSystem(System):
     def facts(self) -> dict[str, Any]:
         """Mean and deviation of the three channels in [0, 1]."""
         return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
+
+def chosen_epoch(table: Recipe, epoch: int) -> dict[str, Any]:
+    """The `run` table of a recipe with a number and a choice where it leaves these to the epoch and to `fidelity`.
+
+    The code's test takes the last epoch; the paper's figures are those of the best one on the validation side.
+
+    Args:
+        table: Recipe.
+        epoch: Steps of an epoch; 0 where nothing is held out.
+    """
+    run = table["run"]
+    every = epoch if run["validate_every"] < 0 else run["validate_every"]
+    by_fidelity = "best" if table["fidelity"] == "paper" and epoch and every else "last"
+    return {**run, "validate_every": every, "keep": by_fidelity if run["keep"] == "fidelity" else run["keep"]}
 
 
 def statistics(pictures: Pictures, names: Sequence[str]) -> tuple[Tensor, Tensor]:

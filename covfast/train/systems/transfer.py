@@ -7,7 +7,8 @@ What each strategy loads, freezes and trains is our reading of the names; docs/t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +19,14 @@ from covfast.errors import ValueRangeError, describe
 from covfast.models.multihead import MultiHeadUNet
 from covfast.models.transfer import Strategy, transfer
 from covfast.models.unet import PlainUNet
+from covfast.protocols.splits import volume_folds
 from covfast.train.distributed import Share
 from covfast.train.feeder import Batch
 from covfast.train.recipe import Recipe
-from covfast.train.systems.cases import matched, preparation, target_volumes
+from covfast.train.systems.cases import matched, preparation, require_cases, target_volumes
 from covfast.train.systems.stage import Context, run_stage
 from covfast.train.systems.unet import PatchSystem, UNetSystem, check_patch, facts_of, patches, topology
-from covfast.train.volumes import Volumes, prepare
+from covfast.train.volumes import Case, Volumes, prepare
 
 SCRATCH = "scratch"
 """The strategy that transfers nothing, to compare with."""
@@ -120,19 +122,39 @@ class TransferSystem(PatchSystem):
         return self.sgd(groups)
 
 
+def check_sources(given: Mapping[str, Any]) -> None:
+    """Raises: ValueRangeError: a recipe's `sources` table has no data set, or not its images, or not its masks."""
+    names = set(given["images"])
+    if not names or names != set(given["labels"]):
+        got = f"images of {sorted(names)}, labels of {sorted(given['labels'])}"
+        raise ValueRangeError(describe("sources", got, "the same names, at least one"))
+    for key in ("classes", "published"):
+        strange = set(given[key]) - names
+        if strange:
+            raise ValueRangeError(describe(f"sources.{key}", sorted(strange), f"names of sources, {sorted(names)}"))
+
+
+def training_cases(cases: Sequence[Case], source: str) -> list[Case]:
+    """Those on which the benchmark's Task 2 trains of a source. Raises: FormatError: one is not there."""
+    wanted = volume_folds(f"task2-{source}")[0].train
+    require_cases([case.name for case in cases], wanted, f"Task 2's {source}")
+    return [case for case in cases if case.name in wanted]
+
+
 def source_volumes(context: Context) -> tuple[dict[str, Volumes], list[Path]]:
-    """Volumes of every data set of the recipe's `sources`, and their files.
+    """Volumes of every data set of the recipe's `sources`, of a published one its training cases, and their files.
 
     Raises:
         FormatError, GeometryError, ValueRangeError: As `covfast.train.systems.cases`.
     """
     given, table = context.table["sources"], context.table
-    if not given["images"] or set(given["images"]) != set(given["labels"]):
-        got = f"images of {sorted(given['images'])}, labels of {sorted(given['labels'])}"
-        raise ValueRangeError(describe("sources", got, "the same names, at least one"))
-    how, found, files = preparation({**table["data"], "classes": {}}), {}, []
+    check_sources(given)
+    how, found, files = preparation(table["data"]), {}, []
     for name, images in given["images"].items():
         cases = matched(context.data / images, context.data / given["labels"][name])
+        if name in given["published"]:
+            cases = training_cases(cases, given["published"][name])
+        how = replace(how, classes={value: value for value in range(given["classes"].get(name, 1) + 1)})
         found[name] = prepare(cases, context.out / "prepared" / "sources" / name, how)
         files += [path for case in cases for path in (case.image, case.labels) if isinstance(path, Path)]
     return found, files
