@@ -43,11 +43,13 @@ def soft_dice(logits: Array, target: Array, smooth: float = 1.0) -> float:
     return 1.0 - (2.0 * both + smooth) / (mass + smooth)
 
 
-def supervised(outputs: Sequence[Array], target: Array, weight: float, auxiliary: float) -> float:
+def supervised(
+    outputs: Sequence[Array], target: Array, weight: float, auxiliary: float, cross_entropy: float = 1.0
+) -> float:
     total = 0.0
     for level, logits in enumerate(outputs):
         share = auxiliary if level else 1.0
-        total += share * soft_cross_entropy(logits, target, weight)
+        total += share * cross_entropy * soft_cross_entropy(logits, target, weight)
         total += share * soft_dice(logits, target)
     return total
 

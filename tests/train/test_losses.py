@@ -54,13 +54,13 @@ def test_dice_equals_the_reference() -> None:
     assert losses.soft_dice(*tensors(logits, target)).item() == pytest.approx(expected, rel=EXACT)
 
 
-@pytest.mark.parametrize(("weight", "auxiliary"), [(1.0, 0.4), (2.0, 0.4), (2.0, 0.0)])
+@pytest.mark.parametrize("weights", [(1.0, 0.4, 1.0), (2.0, 0.4, 0.3), (2.0, 0.0, 0.0)])
 @pytest.mark.parametrize("outputs", [1, 4])
-def test_supervised_equals_the_reference(outputs: int, weight: float, auxiliary: float) -> None:
+def test_supervised_equals_the_reference(outputs: int, weights: tuple[float, float, float]) -> None:
     _, target = sample(15)
     levels = [sample(seed)[0] for seed in range(16, 16 + outputs)]
-    expected = reference.supervised(levels, target, weight, auxiliary)
-    found = losses.supervised(tensors(*levels), torch.from_numpy(target), weight, auxiliary)
+    expected = reference.supervised(levels, target, *weights)
+    found = losses.supervised(tensors(*levels), torch.from_numpy(target), *weights)
     assert found.item() == pytest.approx(expected, rel=EXACT)
 
 
