@@ -28,7 +28,13 @@ log = logging.getLogger("covfast")
 
 _FILES = (*(f"fold_{number}/report.json" for number in range(5)), "benchmark.json")
 _PARTS = ("lung", "infection", "union", "gtv")
-_SEMISEG_TRAINING = "TrainingSet/LungInfection-Train/Doctor-label"
+_CLASSES = "TrainingSet/MultiClassInfection-Train"
+_SEMISEG_TRAINING = {
+    "semiseg": "TrainingSet/LungInfection-Train/Doctor-label",
+    "semiseg-ggo": _CLASSES,
+    "semiseg-consolidation": _CLASSES,
+}
+"""Protocol -> folder of the slices that train."""
 
 
 def add_parser(commands: Any) -> None:
@@ -235,10 +241,11 @@ def _recipe_objections(table: Mapping[str, Any], predictor: Predictor) -> list[s
 
     Raises: ValueRangeError: its package cannot label the protocol's cases, or has other labels.
     """
-    from covfast.train.promise import further_data, promised
+    from covfast.train.promise import further_data, promised, require_classes
 
-    labels = promised(table, is_picture=predictor.part.is_picture)
-    if labels is not None:
+    if predictor.tested.truth_value is not None:
+        require_classes(table)
+    elif labels := promised(table, is_picture=predictor.part.is_picture):
         predictor.refuse_labels(labels.names, labels.finds_infection)
     further = ", ".join(further_data(table))
     reasons = [] if _trains_on_split(table, predictor.protocol) else ["a recipe that trains on another split"]
@@ -252,7 +259,8 @@ def _trains_on_split(table: Mapping[str, Any], protocol: Protocol) -> bool:
         name = split["published"]
         return protocol.name in (name, f"miniseg-{name}", *(f"{name}-{part}" for part in _PARTS))
     folder = table.get("data", {}).get("folder", "")
-    return protocol.name == "semiseg" and folder.endswith(_SEMISEG_TRAINING) and split["folds"] == 1
+    wanted = _SEMISEG_TRAINING.get(protocol.name)
+    return wanted is not None and folder.endswith(wanted) and split["folds"] == 1
 
 
 def _complain(result: BenchmarkResult) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from covfast.errors import Cancelled, CovfastError, OutputError, ValueRangeError, describe
 from covfast.io import Channels, read, read_drawing, write, write_label_picture
 from covfast.pipeline import Segmenter, segment_slice
+from covfast.protocols.class_network import CHANNEL, ClassNetwork, prior_of
 from covfast.protocols.datasets import WINDOW_HU, CaseFiles, Part
 from covfast.protocols.miniseg_sets import SIDE_PX
 from covfast.protocols.protocol import INFECTION, LUNGS, EvaluationSet, Protocol
@@ -25,6 +28,8 @@ HALF = 0.5
 """Probability from which a pixel is infection, where a mask is compared."""
 
 Watch = Callable[[str, int, int], None]
+
+Model = Segmenter | ClassNetwork
 
 
 @dataclass(frozen=True)
@@ -44,27 +49,34 @@ class Predictor:
     input_window: tuple[float, float] | None = None
     intensity: str = "hu"
 
+    def open(self, model: str | os.PathLike[str], **arguments: Any) -> Model:
+        """The model, by name or path, as what is tested needs it: of one of several classes a `ClassNetwork`.
+
+        Raises: as that, or as `Segmenter`.
+        """
+        return (Segmenter if self.tested.truth_value is None else ClassNetwork)(model, **arguments)
+
     def __call__(
-        self, cases: Sequence[CaseFiles], segmenter: Segmenter, out: Path, progress: Watch | None = None
+        self, cases: Sequence[CaseFiles], segmenter: Model, out: Path, progress: Watch | None = None
     ) -> dict[str, CovfastError]:
         """Writes OUT/CASE.nii.gz or OUT/CASE.png of each case; what fails is returned by case, not raised.
 
         Volumes become label maps with `CODES`; a 2-D protocol's slices become a map of 8 bits (Inf-Net's) or a mask on
-        512 x 512 pixels (MiniSeg's, of the image resized bilinearly to that size first, as its network sees it).
+        512 x 512 pixels (MiniSeg's, of the image resized bilinearly to that size first, as its network sees it); of one
+        class a mask of the network's size.
 
         Args:
             cases: their files.
-            segmenter: the model.
+            segmenter: the model, as `open` gives it.
             out: a folder that exists.
             progress: called with ("predict", cases done, cases in all).
         Raises: ValueRangeError: as `refuse`; OutputError: a full disk.
         """
-        self.refuse(segmenter)
-        write_one = self._write_slice if self.part.is_picture else self._write_volume
+        write_one = self._writer(segmenter)
         failed: dict[str, CovfastError] = {}
         for done, files in enumerate(cases, 1):
             try:
-                write_one(files, segmenter, out)
+                write_one(files, out)
             except (OutputError, Cancelled):
                 raise  # no fault of the case
             except CovfastError as error:
@@ -72,6 +84,13 @@ class Predictor:
             if progress is not None:
                 progress("predict", done, len(cases))
         return failed
+
+    def _writer(self, model: Model) -> Callable[[CaseFiles, Path], None]:
+        """What writes a case. Raises: ValueRangeError: as `refuse`."""
+        if isinstance(model, ClassNetwork):
+            return partial(self._write_class, model)
+        self.refuse(model)
+        return partial(self._write_slice if self.part.is_picture else self._write_volume, model)
 
     def refuse(self, segmenter: Segmenter) -> None:
         """Raises: ValueRangeError: a model that cannot give the protocol's labels; an unknown, useless `intensity`."""
@@ -94,12 +113,17 @@ class Predictor:
             own = ", ".join(name for value, name in names.items() if value)
             raise ValueRangeError(describe("model", f"one of {own}", f"one of infection for {self.protocol.name}"))
         if self.tested.truth_value is not None:
-            expected = "--predictions with probability maps of this class"
+            expected = "a bare network of infnet-multiclass, or --predictions with maps of this class"
             raise ValueRangeError(describe("model", f"one of infection for {self.protocol.name}", expected))
         if not finds_infection and self.protocol.convention == "ctseg":
             _values(self.tested, names)
 
-    def _write_slice(self, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
+    def _write_class(self, network: ClassNetwork, files: CaseFiles, out: Path) -> None:
+        found = network(read_drawing(files.image), read_drawing(prior_of(files.image)))
+        is_class = found == CHANNEL[cast(int, self.tested.truth_value)]
+        write_label_picture(out / f"{files.name}.png", np.where(is_class, 255, 0).astype(np.uint8))
+
+    def _write_slice(self, segmenter: Segmenter, files: CaseFiles, out: Path) -> None:
         image = read_drawing(files.image)
         if self.protocol.convention == "miniseg":
             probability = segment_slice(bilinear(image, SIDE_PX), segmenter)
@@ -108,7 +132,7 @@ class Predictor:
             grey = np.rint(segment_slice(image, segmenter) * 255.0).astype(np.uint8)
         write_label_picture(out / f"{files.name}.png", grey)
 
-    def _write_volume(self, files: CaseFiles, segmenter: Segmenter, out: Path) -> None:
+    def _write_volume(self, segmenter: Segmenter, files: CaseFiles, out: Path) -> None:
         published = self.part.window_of(files.name)
         volume = read(files.image, input_window=published and (self.input_window or published))
         image: Any = volume if self.intensity == "hu" else windowed(volume)

@@ -12,9 +12,8 @@ from typing import Any, Protocol
 from covfast.errors import CovfastError, FormatError, describe, file_name
 from covfast.io import image_suffix, is_picture, read_labels
 from covfast.outputs import make_folder
-from covfast.pipeline import Segmenter
 from covfast.protocols.datasets import CaseFiles
-from covfast.protocols.predict import CODES, Predictor, Watch, coding
+from covfast.protocols.predict import CODES, Model, Predictor, Watch, coding
 from covfast.protocols.protocol import LUNGS, EvaluationSet
 from covfast.protocols.splits import Fold
 
@@ -73,7 +72,7 @@ class ModelSource:
         self._predict, self._progress = predictor, progress
         self._model, self._out = model, out
         self._arguments = dict(segmenter or {})
-        self._shared: tuple[Segmenter, dict[str, CovfastError], set[str]] | None = None
+        self._shared: tuple[Model, dict[str, CovfastError], set[str]] | None = None
 
     @property
     def is_one_model(self) -> bool:
@@ -102,8 +101,8 @@ class ModelSource:
         facts = {"name": model["name"], "sha256": model["sha256"]}
         return Predictions(files, CODES, {name: failed[name] for name in names if name in failed}, facts)
 
-    def _open(self, model: StrPath) -> Segmenter:
-        return Segmenter(model, **self._arguments)
+    def _open(self, model: StrPath) -> Model:
+        return self._predict.open(model, **self._arguments)
 
     def objection(self, folds: Sequence[Fold]) -> str | None:
         """One model for several folds has been trained on what some of them test."""

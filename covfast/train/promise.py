@@ -11,7 +11,7 @@ from covfast.train.publish import KINDS, VOLUMES, require_labels
 from covfast.train.recipe import value_classes
 from covfast.volume import LABELS
 
-_LUNGS, _TYPES = "miniseg-lung", "miniseg-lesions"
+_LUNGS, _TYPES, _CLASSES = "miniseg-lung", "miniseg-lesions", "infnet-multiclass"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def promised(table: Mapping[str, Any], *, is_picture: bool) -> Promise | None:
     if not classes:
         return None
     return Promise(label_names(table["data"], label_values(classes, 1 + max(classes.values()))), False)
+
+
+def require_classes(table: Mapping[str, Any]) -> None:
+    """Refuse a recipe whose network tells no ground glass from consolidation. Raises: ValueRangeError."""
+    if table["system"] != _CLASSES:
+        raise ValueRangeError(describe("--recipe", repr(table["name"]), f"one of system {_CLASSES}"))
 
 
 def further_data(table: Mapping[str, Any]) -> list[str]:

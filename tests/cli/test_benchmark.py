@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from label_files import lungs_with_infection, save_labels
+from label_files import disk, lungs_with_infection, save_labels, save_picture
 from protocol_folders import image_of, save_ctseg, save_image, save_predictions, save_semiseg
 
 import covfast
@@ -193,6 +193,72 @@ def test_a_class_needs_maps_of_that_class(run, tmp_path: Path, model: str) -> No
     assert "--predictions" in err
 
 
+CLASSES = "COVID-SemiSeg/TestingSet/MultiClassInfection-Test"
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+
+
+def as_trained(root: Path, case: str) -> Any:
+    """(1, 6, 32, 32) of a slice and its infection map, as a training at 40 pixels sees them: of Pillow's bilinear."""
+    import torch
+    from PIL import Image
+
+    parts = []
+    for path in (root / CLASSES / "Imgs" / f"{case}.jpg", root / CLASSES / "Prior" / f"{case}.png"):
+        side = Image.open(path).convert("L").resize((32, 32), Image.Resampling.BILINEAR)
+        grey = torch.from_numpy(np.array(side)).float() / 255.0
+        parts += [(grey - mean) / std for mean, std in zip(MEAN, STD, strict=True)]
+    return torch.stack(parts)[None]
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Six slices of the test set with infection maps, and a bare network in small that finds every class in them."""
+    torch = pytest.importorskip("torch")
+    from covfast.models import InfNetMultiClass
+
+    save_semiseg(tmp_path, 6, CLASSES.removeprefix("COVID-SemiSeg/"), 38)
+    for path in (tmp_path / CLASSES / "GT").iterdir():
+        save_picture(tmp_path / CLASSES / "Prior" / path.name, disk(25, 28, 10, (44, 60)).astype(np.uint8) * 200)
+    torch.manual_seed(1)
+    module = InfNetMultiClass(width=4).eval()
+    with torch.no_grad():
+        module.outc.conv.bias -= module(as_trained(tmp_path, "0"))[0].flatten(1).median(1).values
+    training = {"input": {"size": 40, "mean": list(MEAN), "std": list(STD)}}
+    covfast.export(module, tmp_path / "m.covfast", (1, 6, 32, 32), multiple=16, provenance={"training": training})
+    torch.save(module, tmp_path / "m.pt")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "channel"), [("ggo", 0), ("consolidation", 1)])
+def test_a_bare_network_labels_slices_with_their_infection_maps(run, classes: Path, name: str, channel: int) -> None:
+    torch = pytest.importorskip("torch")
+    from PIL import Image
+
+    words = ("--data", classes, "-m", classes / "m.covfast", "-o", classes / "out", "--threads", 1, "-d", "cpu")
+    code, _, err = run(f"semiseg-{name}", *words)
+    assert code == 0, err
+    module = torch.load(classes / "m.pt", weights_only=False)
+    with torch.inference_mode():
+        expected = module(as_trained(classes, "0"))[0].argmax(0).numpy() == channel
+    found = np.asarray(Image.open(classes / "out/predictions/0.png"))
+    assert found.shape == (32, 32)
+    assert set(np.unique(found)) == {0, 255}
+    assert ((found == 255) == expected).mean() > 0.97  # Pillow rounds to 8 bits
+    result = json.loads((classes / "out/benchmark.json").read_text(encoding="utf-8"))
+    jsonschema.validate(result, SCHEMA)
+    assert result["folds"][0]["model"]["name"] == "m"
+
+
+def test_a_slice_without_an_infection_map_is_named(run, classes: Path, caplog) -> None:
+    (classes / CLASSES / "Prior" / "3.png").unlink()
+    code, _, _ = run("semiseg-ggo", "--data", classes, "-m", classes / "m.covfast", "--threads", 1)
+    assert code == 8
+    assert "3.jpg: got no infection map, expected Prior/3.png beside Imgs/" in caplog.text
+    code, _, err = run("semiseg-ggo", "--data", classes, "-m", classes / "m.covfast", "--memory-limit", "4GiB")
+    assert code == 2
+    assert "memory_limit" in err
+
+
 def test_a_recipe_trains_a_model_for_each_fold(run, tmp_path: Path, model: str, monkeypatch) -> None:
     pytest.importorskip("torch")
     import covfast.train
@@ -269,6 +335,7 @@ def test_the_device_of_the_prediction_is_looked_for_before_the_training(run, tmp
         ("miniseg-paper", {"miniseg-ct100"}),
         ("infnet", {"semiseg"}),
         ("semi-infnet", {"semiseg"}),
+        ("infnet-multiclass", {"semiseg-ggo", "semiseg-consolidation"}),
         ("miniseg-infection", set()),
     ],
 )
@@ -317,7 +384,7 @@ def test_a_recipe_of_further_data_is_not_comparable(recipe: str) -> None:
         ("miniseg-lung", {}, "task1-lung", "the labels 'lung'"),
         ("miniseg-lung", {}, "semiseg", "one of lung"),
         ("miniseg-ggo", {}, "task1-union", "types of lesions that another model finds"),
-        ("infnet", {}, "semiseg-ggo", "one of infection"),
+        ("infnet", {}, "semiseg-ggo", "expected one of system infnet-multiclass"),
     ],
 )
 def test_labels_that_are_not_the_protocols_are_refused_before_training(
