@@ -58,7 +58,7 @@ def triples(data: Path, volume: str) -> Iterator[tuple[Bytes, Bytes, Bytes]]:
         yield png_triple(data, number)
 
 
-@pytest.mark.parametrize(("volume", "stated"), [("coronacases_004", 0.553), ("coronacases_009", 0.563)])
+@pytest.mark.parametrize(("volume", "stated"), [("coronacases_004", 0.560), ("coronacases_009", 0.523)])
 def test_miniseg_infection_has_the_dice_of_its_card(data_dir: Path, volume: str, stated: float) -> None:
     segmenter, slices, scores = covfast.Segmenter("miniseg-infection", device="cpu"), [*triples(data_dir, volume)], []
     box = lung_box(np.stack([lungs for _, _, lungs in slices]), 12)
