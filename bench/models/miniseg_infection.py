@@ -11,7 +11,7 @@ The first stage, without doctor slices, is the same of all these trainings: a fi
 Three kinds of slices: "doctor" (COVID-SemiSeg, a radiologist's masks), "aligned" (natural contrast with the experts'
 masks of COVID-19-CT-Seg) and "png" (the same volumes, equalised). `--model` saw all doctor slices: it judges the
 held-out volumes of the other two kinds. Each doctor slice is judged by the network of the fold that held it out,
-trained by the same recipe (`RUNS/fold_N`); without `--folds` doctor slices are left out.
+trained by the same recipe (`RUNS/fold_N`); slices of folds that are not there are left out.
 Where the experts' lungs are known the prediction is restricted to them, as the pipeline does with its own.
 """
 
@@ -176,9 +176,9 @@ def main() -> None:
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     start, out = time.perf_counter(), table["split"]["held_out"]
-    rows = list(doctor_slices(options.data)) if options.folds else []
-    rows += [row for row in (*aligned_slices(options.data), *png_slices(options.data)) if row[3] in out]
     by_group, folds = fold_networks(options, table)
+    rows = [row for row in doctor_slices(options.data) if row[3] in by_group]
+    rows += [row for row in (*aligned_slices(options.data), *png_slices(options.data)) if row[3] in out]
 
     def judge(row: Row) -> Predict:
         return by_group[row[3]] if row[4] == "doctor" else predict
