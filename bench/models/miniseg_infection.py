@@ -133,8 +133,8 @@ def fold_networks(options: argparse.Namespace, table: dict) -> tuple[dict[str, P
     """
     found: dict[str, Predict] = {}
     folds = {}
-    for folder in sorted(options.folds.glob("fold_*")) if options.folds else ():
-        record = read_record(folder / "run.json")
+    for package in sorted(options.folds.glob(f"fold_*/{table['name']}.covfast")) if options.folds else ():
+        folder, record = package.parent, read_record(package.parent / "run.json")
         if any(
             record["recipe"][part] != table[part] for part in ("input", "optimisation", "refinement", "augmentation")
         ):
@@ -142,7 +142,6 @@ def fold_networks(options: argparse.Namespace, table: dict) -> tuple[dict[str, P
         held = [case for case in record["stages"]["refinement"]["splits"]["validation"] if case.startswith("doctor")]
         if any(set(held) & set(stage["splits"]["training"]) for stage in record["stages"].values()):
             raise SystemExit(f"{folder.name} trained on slices that it would judge")
-        package = folder / f"{table['name']}.covfast"
         folds[folder.name] = {"sha256": sha256(package), "split": record["recipe"]["split"], "held_out": held}
         found |= dict.fromkeys(held, network(package, options.engine, table))
     return found, folds
