@@ -244,7 +244,6 @@ _DUAL: Schema = {
     "pretraining.rate": positive(1e-2),
     "run.interval": whole(250, 1),
 }
-
 """Masks of a source hold lesions of one kind, value 1, or the kinds 1 to its number in `sources.classes`. Of
 one named in `sources.published` the training cases of that split of Task 2 train, of others all."""
 
