@@ -216,7 +216,7 @@ def classes(tmp_path: Path) -> Path:
     torch = pytest.importorskip("torch")
     from covfast.models import InfNetMultiClass
 
-    save_semiseg(tmp_path, 6, CLASSES.removeprefix("COVID-SemiSeg/"), 38)
+    save_semiseg(tmp_path, range(6), CLASSES.removeprefix("COVID-SemiSeg/"), 38)
     for path in (tmp_path / CLASSES / "GT").iterdir():
         save_picture(tmp_path / CLASSES / "Prior" / path.name, disk(25, 28, 10, (44, 60)).astype(np.uint8) * 200)
     torch.manual_seed(1)
