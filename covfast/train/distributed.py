@@ -11,6 +11,7 @@ losses that are means over samples; batch norm becomes SyncBatchNorm on CUDA).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ from covfast.errors import DeviceError, ValueRangeError, describe
 PATIENCE = timedelta(days=7)
 """How long processes wait for each other: one may prepare volumes or validate while the others stand by. Of a process
 that dies torchrun ends the others at once."""
+
+
+QUIET_S = 0.2
+"""Behind the end of a group. DistributedDataParallel keeps gloo's threads alive beyond it (torch 2.13); one that still
+lets go of a tensor of Python's last collective while the interpreter ends aborts the process: 6 of 28 did without."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ def joined(device: torch.device) -> Iterator[Share]:
         yield Share(torch.distributed.get_rank(), world)
     finally:
         torch.distributed.destroy_process_group()
+        time.sleep(QUIET_S)
 
 
 def spread(module: nn.Module, share: Share, device: torch.device, has_unused: bool) -> Any:
